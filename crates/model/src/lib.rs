@@ -1,1 +1,24 @@
-//! model
+//! The nouns every other crate speaks: who calls, what is called, what comes back, what is allowed.
+//!
+//! Plain data only: no I/O, no async runtime, no engine. One word per idea; the words are those of
+//! ARCHITECTURE.md and they are the same in code, configuration, logs and metrics.
+
+mod body;
+mod call;
+mod fault;
+mod grant;
+mod limit;
+mod name;
+mod unit;
+
+pub mod manifest;
+
+pub use body::{Body, BodyError, empty, full};
+pub use call::{Call, Caller, Command, Encoding, Function, HttpCall, Reply, Shape, Sink, SinkClosed, Stdio};
+pub use fault::{Fault, Limit, Severity};
+pub use grant::{
+    AddressRule, Capability, FsGrant, Grants, HttpGrant, KvGrant, KvOperation, NetGrant, OriginRule, ParseGrantError,
+};
+pub use limit::Limits;
+pub use name::{NameError, Tenant, WorkloadId};
+pub use unit::{UnitError, format_bytes, format_duration, parse_bytes, parse_duration, parse_rate};

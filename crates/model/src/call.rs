@@ -1,0 +1,171 @@
+//! One unit of work on its way to a guest, and what comes back.
+//!
+//! The variants are the *shapes* of a call. A surface builds one, a contract answers one; neither knows the other.
+
+use std::{fmt, net::SocketAddr, sync::Arc};
+
+use bytes::Bytes;
+
+use crate::Body;
+
+/// The form of a call: what goes in and what comes out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Shape {
+    /// Arguments, environment and standard streams in; an exit code out.
+    Command,
+    /// An HTTP request in, a response out, both streaming.
+    Http,
+    /// An operation's name and bytes in, bytes out.
+    Function,
+}
+
+impl Shape {
+    /// Every shape, in the order tables list them.
+    pub const ALL: &[Self] = &[Self::Command, Self::Http, Self::Function];
+
+    /// The word used in configuration, logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Command => "command",
+            Self::Http => "http",
+            Self::Function => "function",
+        }
+    }
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One invocation travelling from a surface to a guest.
+#[derive(Debug)]
+pub enum Call {
+    /// Run a command to its end.
+    Command(Command),
+    /// Answer one HTTP request.
+    Http(HttpCall),
+    /// Call one function.
+    Function(Function),
+}
+
+impl Call {
+    /// The shape of this call.
+    pub fn shape(&self) -> Shape {
+        match self {
+            Self::Command(_) => Shape::Command,
+            Self::Http(_) => Shape::Http,
+            Self::Function(_) => Shape::Function,
+        }
+    }
+}
+
+/// A run of a command, as a shell would start it.
+#[derive(Debug, Default)]
+pub struct Command {
+    /// Arguments; the first is the program's name.
+    pub args: Vec<String>,
+    /// Environment on top of what the workload's `env` grant gives.
+    pub env: Vec<(String, String)>,
+    /// Where the standard streams go.
+    pub stdio: Stdio,
+}
+
+/// Where a command's standard streams come from and go to.
+#[derive(Debug, Default)]
+pub enum Stdio {
+    /// Standard input is empty; output and errors become log lines of the workload.
+    #[default]
+    Log,
+    /// The host process's own streams (`samara run`).
+    Inherit,
+    /// Standard input from a body, standard output into the reply's body, errors into the log (CGI).
+    Piped {
+        /// What the guest reads.
+        stdin: Body,
+        /// Receives what the guest writes to standard output.
+        stdout: Box<dyn Sink>,
+    },
+}
+
+/// Receives a guest's output, chunk by chunk, with back-pressure.
+///
+/// The runtime calls `poll_ready` before each `send`; a sink that is not ready blocks the guest, not the host.
+pub trait Sink: Send + fmt::Debug {
+    /// Whether the sink takes another chunk; wakes the task when it will.
+    ///
+    /// # Errors
+    /// The receiver is gone: the guest sees a closed stream.
+    fn poll_ready(&mut self, context: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), SinkClosed>>;
+    /// Takes a chunk; only called after `poll_ready` answered `Ready(Ok)`.
+    ///
+    /// # Errors
+    /// The receiver is gone.
+    fn send(&mut self, chunk: Bytes) -> Result<(), SinkClosed>;
+}
+
+/// The receiver of a [`Sink`] is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the receiver of this output is gone")]
+pub struct SinkClosed;
+
+/// Who sent an HTTP request, as far as the surface knows.
+#[derive(Clone, Debug, Default)]
+pub struct Caller {
+    /// The peer's address, absent when the call did not come over a socket.
+    pub peer: Option<SocketAddr>,
+    /// The address the request arrived at.
+    pub local: Option<SocketAddr>,
+    /// Whether the connection was TLS.
+    pub secure: bool,
+}
+
+/// One HTTP exchange.
+#[derive(Debug)]
+pub struct HttpCall {
+    /// The request; its URI is absolute (scheme and authority filled in by the surface).
+    pub request: http::Request<Body>,
+    /// Who sent it.
+    pub caller: Caller,
+    /// The route pattern that matched, such as `/cart/:id`.
+    pub route: Arc<str>,
+    /// What the pattern's parameters matched, percent-decoded, in the pattern's order.
+    pub params: Vec<(Arc<str>, String)>,
+}
+
+/// A named operation on bytes.
+#[derive(Clone, Debug)]
+pub struct Function {
+    /// The operation's name, in the ABI's own words: an export, a waPC operation.
+    pub operation: String,
+    /// The argument, in the ABI's own encoding. For plain exports: a JSON array, or WAVE text.
+    pub payload: Bytes,
+    /// How `payload` is written and how the reply should be.
+    pub encoding: Encoding,
+}
+
+/// How a plain function's arguments and results are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Encoding {
+    /// Opaque bytes, handed on as they are.
+    #[default]
+    Bytes,
+    /// A JSON array of arguments; the result is JSON.
+    Json,
+    /// WAVE text, the component model's value syntax: `f(1, "a")` without the name.
+    Wave,
+    /// Query parameters or words of a command line: each argument is text read as the parameter's type.
+    Text,
+}
+
+/// What a guest answered.
+#[derive(Debug)]
+pub enum Reply {
+    /// A command ended with this exit code, 0 to 255 as a shell sees it.
+    Exit(i32),
+    /// The head of a response and its streaming body.
+    Http(http::Response<Body>),
+    /// A function's result.
+    Bytes(Bytes),
+}
