@@ -1,0 +1,425 @@
+//! One suite that every provider passes, and the promises of the wrapper around all of them.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use samara_model::{Capability, Fault, KvGrant, KvOperation, Limits, Tenant};
+
+use super::{BATCH_KEYS, Granted, Increment, KeyValue, KvError, NoWorkloads, PROVIDERS, Page, Store, Swap, open};
+use crate::{Denial, Recorder, Unrecorded};
+
+/// A store of a provider that nobody else uses. A new provider adds its line here and passes the whole suite.
+async fn scratch(scheme: &str) -> Arc<dyn KeyValue> {
+    let url = match scheme {
+        "memory" => "memory:",
+        other => panic!("say here how to open an empty store of `{other}:`"),
+    };
+    open(url, &toml::Table::new(), &NoWorkloads).await.unwrap()
+}
+
+/// Every provider bare, and every provider as a workload sees it beside another tenant's data.
+async fn subjects() -> Vec<(String, Arc<dyn KeyValue>)> {
+    let mut subjects = Vec::new();
+    for provider in PROVIDERS {
+        let scheme = provider.scheme();
+        subjects.push((format!("{scheme} bare"), scratch(scheme).await));
+        let shared = scratch(scheme).await;
+        let neighbour = granted(&shared, "neighbour", &Limits::serve()).await;
+        for key in ["a", "key-3", "zz"] {
+            neighbour.set(key, "not yours".into()).await.unwrap();
+        }
+        let ours: Arc<dyn KeyValue> = Arc::new(granted(&shared, "tenant", &Limits::serve()).await);
+        subjects.push((format!("{scheme} granted"), ours));
+    }
+    subjects
+}
+
+async fn granted(backend: &Arc<dyn KeyValue>, tenant: &str, limits: &Limits) -> Granted {
+    let store = Store::new("carts", &Tenant::new(tenant).unwrap(), backend.clone()).await.unwrap();
+    store.grant(KvGrant::default(), limits, Arc::new(Unrecorded))
+}
+
+async fn memory(limits: &Limits) -> Granted {
+    granted(&scratch("memory").await, "tenant", limits).await
+}
+
+fn bytes(text: &str) -> Bytes {
+    Bytes::copy_from_slice(text.as_bytes())
+}
+
+#[test]
+fn schemes_are_unique_words() {
+    let schemes: BTreeSet<_> = PROVIDERS.iter().map(|provider| provider.scheme()).collect();
+    assert_eq!(schemes.len(), PROVIDERS.len());
+    assert!(schemes.iter().all(|scheme| !scheme.is_empty() && scheme.bytes().all(|b| b.is_ascii_lowercase())));
+}
+
+#[tokio::test]
+async fn what_cannot_be_opened_says_what_can() {
+    let refused = async |url: &str, settings: &str| {
+        open(url, &settings.parse().unwrap(), &NoWorkloads).await.unwrap_err().to_string()
+    };
+    assert_eq!(refused("foo:bar", "").await, "no key-value provider for `foo:`; known schemes: memory");
+    assert!(refused("memory:x", "").await.contains("write `memory:`"));
+    assert!(refused("memory:", "size = 3").await.contains("has no setting `size`; it has `max`"));
+    assert!(refused("memory:", "max = 3").await.contains("write a size such as"));
+    assert!(refused("memory:", "max = \"3 cows\"").await.contains("`3 cows` is not a size"));
+}
+
+#[tokio::test]
+async fn a_value_is_what_was_set_last() {
+    for (name, store) in subjects().await {
+        assert_eq!(store.get("a").await, Ok(None), "{name}");
+        assert_eq!(store.exists("a").await, Ok(false), "{name}");
+        assert_eq!(store.set("a", bytes("one")).await, Ok(None), "{name}");
+        assert_eq!(store.set("a", bytes("three")).await, Ok(Some(3)), "{name}");
+        assert_eq!(store.get("a").await, Ok(Some(bytes("three"))), "{name}");
+        assert_eq!(store.exists("a").await, Ok(true), "{name}");
+        assert_eq!(store.delete("a").await, Ok(Some(5)), "{name}");
+        assert_eq!(store.delete("a").await, Ok(None), "{name}");
+        assert_eq!(store.get("a").await, Ok(None), "{name}");
+        assert_eq!(store.set("\u{1f341} \0:/*", Bytes::from_static(&[0, 255])).await, Ok(None), "{name}");
+        assert_eq!(store.get("\u{1f341} \0:/*").await, Ok(Some(Bytes::from_static(&[0, 255]))), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn batches_keep_their_order() {
+    for (name, store) in subjects().await {
+        let entries = vec![("x".into(), bytes("1")), ("y".into(), bytes("22")), ("x".into(), bytes("333"))];
+        assert_eq!(store.set_many(entries).await, [Ok(None), Ok(None), Ok(Some(1))], "{name}");
+        let keys = ["y".into(), "none".into(), "x".into()];
+        assert_eq!(store.get_many(&keys).await, Ok(vec![Some(bytes("22")), None, Some(bytes("333"))]), "{name}");
+        assert_eq!(store.delete_many(&keys).await, [Ok(Some(2)), Ok(None), Ok(Some(3))], "{name}");
+        assert_eq!(store.set_many(Vec::new()).await, [], "{name}");
+    }
+}
+
+async fn list(store: &dyn KeyValue, prefix: &str, page: usize) -> Vec<String> {
+    let (mut keys, mut cursor) = (Vec::new(), None);
+    loop {
+        let Page { keys: some, cursor: next } = store.list_keys(prefix, cursor.as_deref(), page).await.unwrap();
+        assert!(some.len() <= page.max(1));
+        keys.extend(some);
+        cursor = next;
+        if cursor.is_none() {
+            return keys;
+        }
+    }
+}
+
+#[tokio::test]
+async fn pages_have_every_key_under_the_prefix_exactly_once() {
+    for (name, store) in subjects().await {
+        assert_eq!(store.list_keys("", None, 10).await, Ok(Page::default()), "{name}");
+        let mut expected: Vec<String> = (0..25).map(|n| format!("key-{n}")).collect();
+        for key in &expected {
+            store.set(key, bytes("v")).await.unwrap();
+        }
+        store.set("other", bytes("v")).await.unwrap();
+        expected.sort();
+        for page in [0, 1, 7, 24, 25, 26, 1000] {
+            let mut keys = list(&*store, "key-", page).await;
+            keys.sort();
+            assert_eq!(keys, expected, "{name}, {page} a page");
+        }
+        assert_eq!(list(&*store, "", 7).await.len(), 26, "{name}");
+        assert_eq!(list(&*store, "nothing", 7).await.len(), 0, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_forged_cursor_never_leads_to_other_keys() {
+    for (name, store) in subjects().await {
+        for key in ["in/1", "in/2", "out"] {
+            store.set(key, bytes("v")).await.unwrap();
+        }
+        for forged in ["", "neighbour:", "\0", "in/1", "../out", "\u{10ffff}", "18446744073709551616"] {
+            if let Ok(page) = store.list_keys("in/", Some(forged), 1000).await {
+                assert!(page.keys.iter().all(|key| key.starts_with("in/")), "{name}, {forged:?}: {page:?}");
+            }
+            if let Ok(page) = store.list_keys("", Some(forged), 1000).await {
+                let own = |key: &String| ["in/1", "in/2", "out"].contains(&key.as_str());
+                assert!(page.keys.iter().all(own), "{name}, {forged:?}: {page:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn numbers_are_decimal_text_and_never_wrap() {
+    for (name, store) in subjects().await {
+        let step = async |delta| store.increment("n", delta).await;
+        assert_eq!(step(5).await, Ok(Increment { value: 5, replaced: None }), "{name}");
+        assert_eq!(step(-22).await, Ok(Increment { value: -17, replaced: Some(1) }), "{name}");
+        assert_eq!(store.get("n").await, Ok(Some(bytes("-17"))), "{name}");
+        assert_eq!(step(0).await, Ok(Increment { value: -17, replaced: Some(3) }), "{name}");
+
+        store.set("n", bytes(&i64::MAX.to_string())).await.unwrap();
+        assert_eq!(step(1).await, Err(KvError::Overflow), "{name}");
+        assert_eq!(step(i64::MIN).await.unwrap().value, -1, "{name}");
+        assert_eq!(step(i64::MIN).await, Err(KvError::Overflow), "{name}");
+        assert_eq!(store.get("n").await, Ok(Some(bytes("-1"))), "a refused sum changes nothing: {name}");
+
+        for text in ["", "x", "1.5", "99999999999999999999"] {
+            store.set("n", bytes(text)).await.unwrap();
+            assert_eq!(step(1).await, Err(KvError::NotANumber), "{name}, {text:?}");
+            assert_eq!(store.get("n").await, Ok(Some(bytes(text))), "{name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_swap_writes_only_over_what_was_expected() {
+    for (name, store) in subjects().await {
+        let swap = async |expected: Option<&str>, new| store.swap("s", expected.map(str::as_bytes), bytes(new)).await;
+        assert_eq!(swap(Some("a"), "b").await, Ok(Swap::Differs(None)), "{name}");
+        assert_eq!(store.exists("s").await, Ok(false), "{name}");
+        assert_eq!(swap(None, "a").await, Ok(Swap::Done), "{name}");
+        assert_eq!(swap(None, "b").await, Ok(Swap::Differs(Some(bytes("a")))), "{name}");
+        assert_eq!(swap(Some("a"), "").await, Ok(Swap::Done), "{name}");
+        assert_eq!(swap(None, "b").await, Ok(Swap::Differs(Some(bytes("")))), "empty is not absent: {name}");
+        assert_eq!(swap(Some(""), "c").await, Ok(Swap::Done), "{name}");
+        assert_eq!(store.get("s").await, Ok(Some(bytes("c"))), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn usage_counts_keys_and_values_under_a_prefix() {
+    for (name, store) in subjects().await {
+        store.set("p/a", bytes("12345")).await.unwrap();
+        store.set("p/b", bytes("")).await.unwrap();
+        store.set("q", bytes("1")).await.unwrap();
+        let usage = store.usage("p/").await.unwrap();
+        assert_eq!((usage.keys, usage.bytes), (2, 11), "{name}");
+        let all = store.usage("").await.unwrap();
+        assert_eq!((all.keys, all.bytes), (3, 13), "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn hammered_from_many_tasks_no_update_is_lost() {
+    const TASKS: usize = 8;
+    const ROUNDS: usize = 200;
+    for (name, store) in subjects().await {
+        let mut tasks = tokio::task::JoinSet::new();
+        for task in 0..TASKS {
+            let store = store.clone();
+            tasks.spawn(async move {
+                for round in 0..ROUNDS {
+                    store.increment("count", 1).await.unwrap();
+                    let mut current = store.get("swapped").await.unwrap();
+                    loop {
+                        let number: u64 = current.as_deref().map_or(0, |v| String::from_utf8_lossy(v).parse().unwrap());
+                        match store.swap("swapped", current.as_deref(), bytes(&(number + 1).to_string())).await.unwrap()
+                        {
+                            Swap::Done => break,
+                            Swap::Differs(now) => current = now,
+                        }
+                        tokio::task::yield_now().await;
+                    }
+                    let key = format!("{}", (task + round) % 5);
+                    store.set(&key, Bytes::from(vec![b'x'; round])).await.unwrap();
+                    if round % 3 == 0 {
+                        store.delete(&key).await.unwrap();
+                    }
+                }
+            });
+        }
+        while let Some(done) = tasks.join_next().await {
+            done.unwrap();
+        }
+        let total = bytes(&(TASKS * ROUNDS).to_string());
+        assert_eq!(store.get("count").await, Ok(Some(total.clone())), "{name}");
+        assert_eq!(store.get("swapped").await, Ok(Some(total)), "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_account_of_a_hammered_store_is_exact() {
+    let store = Store::new("carts", &Tenant::default(), scratch("memory").await).await.unwrap();
+    let limits = Limits { kv_total_bytes: 2000, ..Limits::serve() };
+    let lent = store.grant(KvGrant::default(), &limits, Arc::new(Unrecorded));
+    let mut tasks = tokio::task::JoinSet::new();
+    for task in 0..8_usize {
+        let lent = lent.clone();
+        tasks.spawn(async move {
+            for round in 0..300_usize {
+                let key = format!("k{}", (task * 7 + round) % 11);
+                // Some of these are refused for room, some find no number: neither may leave a trace in the account.
+                let _ = lent.set(&key, Bytes::from(vec![b'1'; (round * 37) % 400])).await;
+                let _ = lent.increment(&format!("k{}", round % 11), 3).await;
+                let _ = lent.swap(&key, None, bytes("fresh")).await;
+                let _ = lent.set_many(vec![(key.clone(), bytes("123")), ("b".into(), bytes("1"))]).await;
+                let _ = lent.delete_many(&[key, "b".into()]).await;
+            }
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.unwrap();
+    }
+    assert_eq!(store.bytes(), lent.usage("").await.unwrap().bytes);
+    let again = Store::new("carts", &Tenant::default(), store.backend.clone()).await.unwrap();
+    assert_eq!(again.bytes(), store.bytes(), "a store that is opened again knows what is in it");
+}
+
+#[tokio::test]
+async fn tenants_of_one_backend_never_meet() {
+    let backend = scratch("memory").await;
+    let (a, ab) = (granted(&backend, "a", &Limits::serve()).await, granted(&backend, "a.b", &Limits::serve()).await);
+    for (lent, value) in [(&a, "a's"), (&ab, "ab's")] {
+        lent.set("key", bytes(value)).await.unwrap();
+        lent.set(".b:key", bytes(value)).await.unwrap();
+    }
+    assert_eq!(a.get("key").await, Ok(Some(bytes("a's"))));
+    assert_eq!(ab.get("key").await, Ok(Some(bytes("ab's"))));
+    assert_eq!(list(&a, "", 1).await, [".b:key", "key"]);
+    a.delete("key").await.unwrap();
+    assert_eq!(ab.get("key").await, Ok(Some(bytes("ab's"))));
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    used: Mutex<Vec<String>>,
+    denied: Mutex<Vec<Denial>>,
+}
+
+impl Recorder for Seen {
+    fn used(&self, capability: Capability, name: &str, operation: &'static str) {
+        self.used.lock().push(format!("{capability}:{name} {operation}"));
+    }
+    fn denied(&self, denial: &Denial) {
+        self.denied.lock().push(denial.clone());
+    }
+}
+
+#[tokio::test]
+async fn each_operation_needs_its_own_word_in_the_grant_and_a_denial_names_it() {
+    for allowed in KvOperation::ALL {
+        let seen = Arc::new(Seen::default());
+        let store = Store::new("carts", &Tenant::default(), scratch("memory").await).await.unwrap();
+        let lent = store.grant(KvGrant { operations: vec![*allowed] }, &Limits::serve(), seen.clone());
+        let (keys, entries) = (["k".to_owned()], vec![("k".to_owned(), bytes("1"))]);
+        let first = |mut outcomes: Vec<Result<Option<u64>, KvError>>| outcomes.remove(0).err();
+        let attempts = [
+            (KvOperation::Get, lent.get("k").await.err()),
+            (KvOperation::Get, lent.exists("k").await.err()),
+            (KvOperation::Get, lent.get_many(&keys).await.err()),
+            (KvOperation::Set, lent.set("k", bytes("1")).await.err()),
+            (KvOperation::Set, first(lent.set_many(entries).await)),
+            (KvOperation::Delete, lent.delete("k").await.err()),
+            (KvOperation::Delete, first(lent.delete_many(&keys).await)),
+            (KvOperation::Increment, lent.increment("k", 1).await.err()),
+            (KvOperation::Increment, lent.swap("k", None, bytes("1")).await.err()),
+            (KvOperation::List, lent.list_keys("", None, 1).await.err()),
+        ];
+        for (needed, error) in &attempts {
+            assert_eq!(error.is_none(), needed == allowed, "{needed:?} with {allowed:?} granted: {error:?}");
+        }
+        let refused = attempts.iter().filter(|(_, error)| error.is_some()).count();
+        assert_eq!(seen.denied.lock().len(), refused);
+        assert_eq!(seen.used.lock().len(), attempts.len() - refused);
+    }
+    let store = Store::new("carts", &Tenant::default(), scratch("memory").await).await.unwrap();
+    let lent = store.grant(KvGrant { operations: vec![KvOperation::Get] }, &Limits::serve(), Arc::new(Unrecorded));
+    assert_eq!(
+        lent.set("k", bytes("v")).await.unwrap_err().to_string(),
+        "denied: `set` on key-value store `carts`; `kv = [{ store = \"carts\", ops = [\"get\", \"set\"] }]` would allow it"
+    );
+}
+
+#[tokio::test]
+async fn keys_values_and_the_total_have_limits() {
+    let limits = Limits { kv_key_bytes: 4, kv_value_bytes: 10, kv_total_bytes: 30, ..Limits::serve() };
+    let lent = memory(&limits).await;
+    let over = |what, limit| KvError::TooLarge { what, limit };
+    let full = || over("total of keys and values", 30);
+
+    assert_eq!(lent.set("four", bytes("ten bytes!")).await, Ok(None));
+    assert_eq!(lent.set("five5", bytes("")).await, Err(over("key", 4)));
+    assert_eq!(lent.get("five5").await, Err(over("key", 4)));
+    assert_eq!(lent.delete_many(&["a".into(), "five5".into()]).await[0], Err(over("key", 4)));
+    assert_eq!(lent.set("a", bytes("eleven byte")).await, Err(over("value", 10)));
+    assert_eq!(lent.swap("a", None, bytes("eleven byte")).await, Err(over("value", 10)));
+    assert_eq!(lent.list_keys("", Some(&"c".repeat(1000)), 1).await, Err(over("cursor", 260)));
+
+    assert_eq!(lent.set("b", bytes("ten bytes!")).await, Ok(None));
+    assert_eq!(lent.store().bytes(), 25);
+    assert_eq!(lent.set("c", bytes("12345")).await, Err(full()));
+    assert_eq!(lent.increment("n", 1).await, Err(full()), "room for the longest number is needed");
+    assert_eq!(lent.swap("c", None, bytes("12345")).await, Err(full()));
+    let batch = vec![("c".to_owned(), bytes("12345")), ("c".to_owned(), bytes("1234")), ("b".to_owned(), bytes("!"))];
+    assert_eq!(lent.set_many(batch).await, [Err(full()), Ok(None), Ok(Some(10))]);
+    assert_eq!(lent.set("four", bytes("exchanged!")).await, Ok(Some(10)), "replacing does not grow");
+    assert_eq!(lent.store().bytes(), lent.usage("").await.unwrap().bytes);
+    assert_eq!(lent.delete_many(&["four".into(), "c".into(), "b".into()]).await.len(), 3);
+    assert_eq!(lent.store().bytes(), 0);
+    assert_eq!(lent.increment("n", 1).await.unwrap().value, 1);
+    assert_eq!(lent.store().bytes(), 2);
+}
+
+#[tokio::test]
+async fn what_others_wrote_is_read_within_the_readers_own_limits() {
+    let backend = scratch("memory").await;
+    let writer = granted(&backend, "t", &Limits::serve()).await;
+    let reader = granted(&backend, "t", &Limits { kv_value_bytes: 3, ..Limits::serve() }).await;
+    writer.set("k", bytes("long")).await.unwrap();
+    let over = KvError::TooLarge { what: "value", limit: 3 };
+    assert_eq!(reader.get("k").await, Err(over.clone()));
+    assert_eq!(reader.get_many(&["k".into()]).await, Err(over.clone()));
+    assert_eq!(reader.swap("k", None, bytes("x")).await, Err(over));
+    assert_eq!(reader.exists("k").await, Ok(true));
+}
+
+#[tokio::test]
+async fn a_batch_is_bounded_in_keys_and_in_bytes() {
+    let lent = memory(&Limits::serve()).await;
+    let long = vec!["k".to_owned(); BATCH_KEYS + 1];
+    assert_eq!(lent.get_many(&long).await, Err(KvError::TooMany { keys: 1001, limit: 1000 }));
+    assert_eq!(lent.delete_many(&long).await[0], Err(KvError::TooMany { keys: 1001, limit: 1000 }));
+    let entries = long.iter().map(|key| (key.clone(), bytes(""))).collect();
+    assert_eq!(lent.set_many(entries).await[0], Err(KvError::TooMany { keys: 1001, limit: 1000 }));
+
+    lent.set("k", Bytes::from(vec![0; 8 << 20])).await.unwrap();
+    assert_eq!(lent.get_many(&long[..8]).await.unwrap().len(), 8);
+    assert_eq!(lent.get_many(&long[..9]).await, Err(KvError::TooLarge { what: "batch", limit: 64 << 20 }));
+}
+
+#[tokio::test]
+async fn memory_is_bounded_whatever_the_workloads_may_write() {
+    let settings = "max = \"1KiB\"".parse().unwrap();
+    let store = open("memory:", &settings, &NoWorkloads).await.unwrap();
+    let full = KvError::TooLarge { what: "store", limit: 1024 };
+    assert_eq!(full.to_string(), "the store is over its limit of `1KiB`");
+    let mut kept = 0;
+    while store.set(&kept.to_string(), Bytes::new()).await.is_ok() {
+        kept += 1;
+    }
+    assert_eq!(kept, 7, "an empty value takes memory too");
+    assert_eq!(store.set("0", Bytes::from(vec![0; 89])).await, Ok(Some(0)));
+    assert_eq!(store.set("0", Bytes::from(vec![0; 1000])).await, Err(full.clone()));
+    assert_eq!(store.increment("n", 1).await, Err(full.clone()));
+    assert_eq!(store.swap("n", None, Bytes::new()).await, Err(full));
+    assert_eq!(store.get("0").await.unwrap().map(|value| value.len()), Some(89));
+    store.delete("0").await.unwrap();
+    assert_eq!(store.increment("n", 1).await.unwrap().value, 1);
+}
+
+#[test]
+fn a_fault_says_who_is_to_blame() {
+    let check = |error: KvError, label: &str| assert_eq!(error.into_fault("carts").label(), label);
+    check(KvError::no_such_store("x"), "denied");
+    check(KvError::AccessDenied { what: String::new(), grant: String::new() }, "denied");
+    check(KvError::TooLarge { what: "key", limit: 1 }, "guest");
+    check(KvError::Overflow, "guest");
+    check(KvError::Configuration(String::new()), "config");
+    check(KvError::Backend(String::new()), "backend");
+    assert!(matches!(KvError::TimedOut(String::new()).into_fault("s"), Fault::Backend { slow: true, .. }));
+}
+
+#[test]
+fn a_guests_own_words_are_cut_before_they_reach_a_log() {
+    let message = KvError::no_such_store(&"\n\u{1b}[2J".repeat(1000)).to_string();
+    assert!(message.len() < 500 && !message.contains(['\n', '\u{1b}']), "{message}");
+}
