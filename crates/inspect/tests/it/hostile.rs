@@ -1,0 +1,119 @@
+//! Any bytes at all: an error that says where, or facts; never a panic.
+
+use samara_inspect::{Module, ReadError};
+
+use crate::{COMPONENT, MODULE, wasm};
+
+/// A small generator, so that a failure can be repeated from its seed.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self, below: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % below as u64) as usize
+    }
+}
+
+fn everything(bytes: &[u8]) {
+    let _ = Module::read(bytes);
+}
+
+#[test]
+fn every_truncation_is_an_error_that_says_where() {
+    for text in [MODULE, COMPONENT] {
+        let bytes = wasm(text);
+        for end in 0..bytes.len() {
+            let Err(error) = Module::read(&bytes[..end]) else {
+                // A module may end after any whole section.
+                everything(&bytes[..end]);
+                continue;
+            };
+            assert!(error.offset().is_some_and(|offset| offset <= end as u64), "{end}: {error}");
+        }
+    }
+}
+
+#[test]
+fn thousands_of_mutations_do_not_panic() {
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    for text in [MODULE, COMPONENT] {
+        let original = wasm(text);
+        for _ in 0..5_000 {
+            let mut bytes = original.clone();
+            for _ in 0..=random.next(4) {
+                let at = random.next(bytes.len());
+                match random.next(4) {
+                    0 => bytes[at] = random.next(256) as u8,
+                    1 => bytes[at] ^= 1 << random.next(8),
+                    2 => drop(bytes.splice(at..at, [0xff, 0xff, 0xff, 0xff, 0x0f])),
+                    _ => drop(bytes.drain(at..(at + 1 + random.next(8)).min(bytes.len()))),
+                }
+                if bytes.is_empty() {
+                    break;
+                }
+            }
+            everything(&bytes);
+        }
+    }
+}
+
+#[track_caller]
+fn refused(bytes: &[u8], expected: &str) {
+    let error = Module::read(bytes).map(|_| ()).unwrap_err().to_string();
+    assert!(error.contains(expected), "`{error}` does not say `{expected}`");
+}
+
+#[test]
+fn what_is_not_webassembly_is_named() {
+    refused(b"", "the file is empty");
+    refused(&[0; 4096], "nothing but zeros");
+    refused(b"\x7fELF\x02\x01\x01\0\0\0\0\0", "an ELF executable");
+    refused(b"\x1f\x8b\x08\0\0\0\0\0", "gzip data; decompress it first");
+    refused(b"<!doctype html><title>404", "HTML or XML");
+    refused(b"hello, world", "found `hello, w`");
+    refused(b"\xff\xfe\0\x01", "found `\\xff\\xfe\\x00\\x01`");
+    refused(b"\0asm\x09\0\0\0", "version");
+    refused(b"\0as", "at byte");
+}
+
+#[test]
+fn lengths_that_lie_are_refused_without_believing_them() {
+    let header = b"\0asm\x01\0\0\0";
+    let with = |rest: &[u8]| [header.as_slice(), rest].concat();
+    refused(&with(b"\x01\xff\xff\xff\xff\x0f"), "in the type section");
+    refused(&with(b"\x01\x05\xff\xff\xff\xff\x0f"), "in the type section");
+    refused(&with(b"\x0a\x06\x01\xff\xff\xff\xff\x0f"), "in the code section");
+    refused(&with(b"\x00\x02\x7fa"), "in the custom section");
+    refused(&with(b"\x63\x01a"), "at byte");
+    refused(&with(b"\x01\x04\x01\x60\0\0\x01\x04\x01\x60\0\0"), "at byte");
+}
+
+#[test]
+fn deep_nesting_is_refused() {
+    // Components in components: each level is an 8-byte header and a section header.
+    let mut bytes = b"\0asm\x0d\0\x01\0".to_vec();
+    for _ in 0..2_000 {
+        let mut outer = b"\0asm\x0d\0\x01\0\x04".to_vec();
+        let mut size = bytes.len();
+        loop {
+            let low = (size & 0x7f) as u8;
+            size >>= 7;
+            outer.push(if size > 0 { low | 0x80 } else { low });
+            if size == 0 {
+                break;
+            }
+        }
+        outer.extend_from_slice(&bytes);
+        bytes = outer;
+    }
+    refused(&bytes, "levels of nested components");
+}
+
+#[test]
+fn an_error_tells_its_offset_to_programs() {
+    let error = Module::read(b"\0asm\x01\0\0\0\x01\x04\x01\x60").map(|_| ()).unwrap_err();
+    assert!(matches!(error, ReadError::Malformed { .. }), "{error:?}");
+    assert!(error.offset().is_some_and(|offset| offset >= 8), "{error}");
+}
