@@ -1,0 +1,6 @@
+;; Traps while it is instantiated.
+(module
+  (func $start unreachable)
+  (start $start)
+  (memory (export "memory") 1)
+  (func (export "_start")))
