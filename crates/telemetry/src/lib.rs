@@ -1,1 +1,10 @@
-//! telemetry
+//! What samara says about itself: metrics for machines, log lines for people.
+//!
+//! One place holds every metric's name and the form of every log line, so that dashboards and readers can rely on
+//! them. No engine and no I/O beyond writing log lines to standard error.
+
+pub mod logs;
+pub mod metrics;
+
+pub use logs::{GuestLog, LineWriter, LogFormat, Stream, sanitize};
+pub use metrics::{HostMetrics, Metrics, Outcome, WorkloadMetrics, WorkloadTotals};

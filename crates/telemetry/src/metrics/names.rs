@@ -1,0 +1,63 @@
+//! Every metric samara exposes: its name and what it counts. Dashboards depend on these: renaming one is a breaking
+//! change.
+
+/// A metric's name and its HELP text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Name {
+    /// The name as Prometheus stores it; counters end in `_total`.
+    pub name: &'static str,
+    /// What it counts.
+    pub help: &'static str,
+}
+
+impl Name {
+    /// The name without the suffix that the encoder adds to counters (and to the one info metric) by itself.
+    pub(super) fn family(self) -> &'static str {
+        let stem = self.name.strip_suffix("_total").unwrap_or(self.name);
+        stem.strip_suffix("_info").unwrap_or(stem)
+    }
+}
+
+/// Declares the constants and the table of them all.
+macro_rules! names {
+    ($($ident:ident = $name:literal, $help:literal;)*) => {
+        $(#[doc = $help] pub const $ident: Name = Name { name: $name, help: $help };)*
+        /// Every metric, in the order of this file.
+        pub const ALL: &[Name] = &[$($ident),*];
+    };
+}
+
+names! {
+    CALLS = "samara_calls_total", "Calls that ended, by outcome: ok, or who was to blame";
+    CALL_SECONDS = "samara_call_seconds", "Wall time of calls, from admission to the end of the reply";
+    GUEST_CPU = "samara_guest_cpu_seconds_total", "Time guests spent running";
+    GUEST_MEMORY_MAX = "samara_guest_memory_bytes_max", "Most linear memory one instance has held";
+    QUEUE_DEPTH = "samara_queue_depth", "Calls waiting for their turn";
+    QUEUE_SECONDS = "samara_queue_wait_seconds_total", "Time calls spent waiting for their turn";
+    IN_FLIGHT = "samara_calls_in_flight", "Calls being served";
+    DENIALS = "samara_denials_total", "Times a guest asked for something it was not granted";
+    LOG_DROPPED_LINES = "samara_log_dropped_lines_total", "Guest log lines dropped, over the log rate";
+    LOG_DROPPED_BYTES = "samara_log_dropped_bytes_total", "Bytes of guest logs dropped, over the log rate or the line length";
+    POOL_IN_USE = "samara_pool_calls_in_use", "Pool slots in use";
+    POOL_CAPACITY = "samara_pool_calls_capacity", "Pool slots there are";
+    CODE_CACHE_HITS = "samara_code_cache_hits_total", "Modules loaded from the code cache";
+    CODE_CACHE_MISSES = "samara_code_cache_misses_total", "Modules the code cache did not have";
+    CODE_CACHE_REJECTED = "samara_code_cache_rejected_total", "Files in the code cache that failed a check and were ignored";
+    COMPILE_SECONDS = "samara_compile_seconds", "Wall time of compiling a module";
+    HTTP_CONNECTIONS = "samara_http_connections", "Open client connections";
+    BUILD = "samara_build_info", "The version that runs";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_prefixed_and_explained() {
+        let mut seen = std::collections::BTreeSet::new();
+        for Name { name, help } in ALL {
+            assert!(name.starts_with("samara_") && !help.is_empty() && !help.ends_with('.'), "{name}");
+            assert!(seen.insert(name), "{name} is declared twice");
+        }
+    }
+}
