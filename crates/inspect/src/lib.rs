@@ -2,7 +2,7 @@
 //!
 //! Two passes, for two readers. [`Module::read`] gathers the facts that decide how an artifact is loaded (imports,
 //! exports, footprint, features, cost to compile) and is walked on every load. [`Report`] looks closer, for people:
-//! names, sections, custom sections, where the bytes are. Beside them is the text toolkit: [`text`] and [`strip`].
+//! names, sections, custom sections, where the bytes are. Beside them is the text toolkit: [`text`] and [`strip()`].
 //!
 //! There is no engine here and no parser of our own: everything is the `wasmparser` family. Any bytes are legal
 //! input; what is not WebAssembly is a [`ReadError`] that says where and what.
@@ -13,7 +13,11 @@ mod error;
 mod feature;
 mod footprint;
 mod module;
+mod need;
+mod nesting;
 mod read;
+mod strip;
+pub mod text;
 
 pub use cost::CompileEstimate;
 pub use error::ReadError;
@@ -23,4 +27,6 @@ pub use module::{
     Encoding, Export, Global, Import, Item, MAX_ITEMS, MAX_NESTING, MAX_SIZE_BYTES, Memory, Module, Section, Signature,
     Table, ValueType, WitFunction,
 };
+pub use need::{Need, needs, unrecognised};
 pub use read::{is_text, read_any};
+pub use strip::{Strip, strip};

@@ -325,6 +325,8 @@ pub struct Module {
     pub sections: Vec<Section>,
     /// Names of custom sections, nested ones included, each once, in the file's order.
     pub custom_sections: Vec<String>,
+    /// Services that a waPC guest names in its data: `wasmcloud:keyvalue`.
+    pub services: Vec<String>,
     /// Features it uses beyond the first release of WebAssembly.
     pub features: Features,
     /// What one instance of it takes from a pool.

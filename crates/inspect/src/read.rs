@@ -3,7 +3,7 @@
 //! Everything but function bodies is validated on the way, so that indexes can be trusted; bodies are scanned for
 //! features and cost only. Full validation is [`crate::text::validate`].
 
-use std::{borrow::Cow, collections::HashMap, sync::Arc};
+use std::{borrow::Cow, collections::HashMap, path::Path, sync::Arc};
 
 use sha2::{Digest, Sha256};
 use wasmparser::{
@@ -13,12 +13,14 @@ use wasmparser::{
 };
 
 use crate::{
-    CompileEstimate, Encoding, Export, Features, Footprint, Global, Import, Item, MAX_ITEMS, MAX_NESTING,
-    MAX_SIZE_BYTES, Memory, Module, ReadError, Section, Signature, Table,
+    CompileEstimate, Encoding, Export, Features, Footprint, Global, Import, Item, MAX_ITEMS, MAX_SIZE_BYTES, Memory,
+    Module, ReadError, Section, Signature, Table,
     component::Wit,
     cost::Scan,
     error::describe_start,
     footprint::{ComponentScope, look_up},
+    need::{WAPC_MODULES, services_in},
+    nesting::{check_depth, check_types},
 };
 
 /// Whether `bytes` look like WebAssembly text rather than a binary.
@@ -44,20 +46,46 @@ pub fn is_text(bytes: &[u8]) -> bool {
 ///
 /// # Errors
 /// The bytes look like text and do not parse; the message names `path`, line and column.
-pub fn read_any<'a>(bytes: &'a [u8], path: Option<&std::path::Path>) -> Result<Cow<'a, [u8]>, ReadError> {
+pub fn read_any<'a>(bytes: &'a [u8], path: Option<&Path>) -> Result<Cow<'a, [u8]>, ReadError> {
     if is_text(bytes) {
         let text = std::str::from_utf8(bytes).map_err(|error| ReadError::Text {
             message: format!("byte {} is not UTF-8; WebAssembly text is UTF-8", error.valid_up_to()),
         })?;
-        let result = wat::parse_str(text).map_err(|mut error| {
-            if let Some(path) = path {
-                error.set_path(path);
-            }
-            ReadError::Text { message: error.to_string() }
-        });
-        return result.map(Cow::Owned);
+        return assemble(text, path).map(Cow::Owned);
     }
     Ok(Cow::Borrowed(bytes))
+}
+
+/// Assembles text.
+pub(crate) fn assemble(text: &str, path: Option<&Path>) -> Result<Vec<u8>, ReadError> {
+    wat::parse_str(text).map_err(|mut error| {
+        if let Some(path) = path {
+            error.set_path(path);
+        }
+        ReadError::Text { message: error.to_string() }
+    })
+}
+
+/// Refuses what is not WebAssembly at the first glance.
+pub(crate) fn check_size(bytes: &[u8]) -> Result<(), ReadError> {
+    let size_bytes = bytes.len() as u64;
+    if bytes.is_empty() {
+        return Err(ReadError::Empty);
+    }
+    if size_bytes > MAX_SIZE_BYTES {
+        return Err(ReadError::TooLarge { size_bytes, limit_bytes: MAX_SIZE_BYTES });
+    }
+    // What breaks off inside the header is left to the parser, which says where.
+    let start = bytes.get(..bytes.len().min(8)).unwrap_or_default();
+    if Parser::is_core_wasm(bytes) || Parser::is_component(bytes) || (start.len() < 8 && starts_like_wasm(start)) {
+        return Ok(());
+    }
+    Err(ReadError::NotWasm { found: describe_start(bytes) })
+}
+
+fn starts_like_wasm(start: &[u8]) -> bool {
+    let magic = b"\0asm";
+    start.starts_with(magic) || magic.starts_with(start)
 }
 
 impl Module {
@@ -66,21 +94,9 @@ impl Module {
     /// # Errors
     /// The bytes are not WebAssembly, break off, or break a rule of the format outside function bodies.
     pub fn read(bytes: &[u8]) -> Result<Self, ReadError> {
-        let size_bytes = bytes.len() as u64;
-        if bytes.is_empty() {
-            return Err(ReadError::Empty);
-        }
-        if size_bytes > MAX_SIZE_BYTES {
-            return Err(ReadError::TooLarge { size_bytes, limit_bytes: MAX_SIZE_BYTES });
-        }
+        check_size(bytes)?;
         let encoding = if Parser::is_component(bytes) { Encoding::Component } else { Encoding::Core };
-        if !Parser::is_core_wasm(bytes) && !Parser::is_component(bytes) && !b"\0asm".starts_with(bytes) {
-            let broken_off = bytes.len() < 8 && bytes.starts_with(b"\0asm");
-            if !broken_off {
-                return Err(ReadError::NotWasm { found: describe_start(bytes) });
-            }
-        }
-        let mut walk = Walk::new(encoding, size_bytes);
+        let mut walk = Walk::new(encoding, bytes);
         for payload in parser().parse_all(bytes) {
             let payload = payload.map_err(|error| {
                 // The parser stopped inside the code section, the only one it hands over in pieces, or in a section
@@ -213,6 +229,7 @@ struct OpenComponent<'a> {
 }
 
 struct Walk<'a> {
+    bytes: &'a [u8],
     module: Module,
     scan: Scan,
     validator: Validator,
@@ -220,14 +237,17 @@ struct Walk<'a> {
     signatures: HashMap<CoreTypeId, Arc<Signature>>,
     /// Where the last payload ended.
     end: usize,
+    /// Whether the guest names the services it calls in strings.
+    wapc: bool,
 }
 
 impl<'a> Walk<'a> {
-    fn new(encoding: Encoding, size_bytes: u64) -> Self {
+    fn new(encoding: Encoding, bytes: &'a [u8]) -> Self {
         Self {
+            bytes,
             module: Module {
                 encoding,
-                size_bytes,
+                size_bytes: bytes.len() as u64,
                 sha256: String::new(),
                 imports: Vec::new(),
                 exports: Vec::new(),
@@ -241,6 +261,7 @@ impl<'a> Walk<'a> {
                 data_segments: 0,
                 sections: Vec::new(),
                 custom_sections: Vec::new(),
+                services: Vec::new(),
                 features: Features::default(),
                 footprint: Footprint::default(),
                 compile: CompileEstimate::default(),
@@ -250,18 +271,14 @@ impl<'a> Walk<'a> {
             levels: Vec::new(),
             signatures: HashMap::new(),
             end: 0,
+            wapc: false,
         }
     }
 
     fn payload(&mut self, payload: &Payload<'a>) -> Result<(), ReadError> {
         let result = self.level(payload).and_then(|()| self.take(payload));
         self.end = end_of(payload).unwrap_or(self.end);
-        result.map_err(|error| match error {
-            Stop::Parser(error) => ReadError::malformed(&error, section_name(payload)),
-            Stop::TooMuch { offset, message } => {
-                ReadError::Malformed { offset: offset as u64, section: section_name(payload).to_owned(), message }
-            }
-        })
+        result.map_err(|stop| stop.in_section(section_name(payload)))
     }
 
     /// The format of the innermost module or component that is open.
@@ -276,10 +293,7 @@ impl<'a> Walk<'a> {
     /// Opens and closes levels, and validates.
     fn level(&mut self, payload: &Payload<'a>) -> Result<(), Stop> {
         if let Payload::Version { encoding, range, .. } = payload {
-            if self.levels.len() >= MAX_NESTING {
-                let message = format!("more than {MAX_NESTING} levels of nested components");
-                return Err(Stop::TooMuch { offset: range.start, message });
-            }
+            check_depth(self.levels.len() + 1, range.start)?;
             self.levels.push(match encoding {
                 wasmparser::Encoding::Module => Level::Core(Footprint { core_instances: 1, ..Footprint::default() }),
                 wasmparser::Encoding::Component => Level::Component(Box::default()),
@@ -297,6 +311,9 @@ impl<'a> Walk<'a> {
                 offset_bytes: range.start as u64,
                 size_bytes: range.len() as u64,
             });
+        }
+        if let Payload::ComponentTypeSection(section) = payload {
+            check_types(self.bytes.get(section.range()).unwrap_or_default(), section.range().start)?;
         }
         if let Payload::End(_) = payload {
             self.close();
@@ -436,6 +453,7 @@ impl<'a> Walk<'a> {
                 TypeRef::Global(ty) => Item::Global(Global { value: ty.content_type.into(), mutable: ty.mutable }),
             };
             room(&self.module.imports, "imports", offset)?;
+            self.wapc |= WAPC_MODULES.contains(&import.module);
             let (module, name) = (import.module.to_owned(), import.name.to_owned());
             self.module.imports.push(Import { module, name, item });
         }
@@ -577,6 +595,9 @@ impl<'a> Walk<'a> {
             let segment = segment?;
             self.module.data_segments += 1;
             self.module.data_bytes = self.module.data_bytes.saturating_add(segment.data.len() as u64);
+            if self.wapc {
+                services_in(segment.data, &mut self.module.services);
+            }
             match &segment.kind {
                 DataKind::Active { offset_expr, .. } => self.scan.constant(offset_expr)?,
                 DataKind::Passive => self.scan.features |= WasmFeatures::BULK_MEMORY,
@@ -755,9 +776,21 @@ fn component_items(module: &mut Module, types: TypesRef<'_>, open: &OpenComponen
 }
 
 /// Why the walk stopped.
-enum Stop {
+pub(crate) enum Stop {
     Parser(wasmparser::Error),
     TooMuch { offset: usize, message: String },
+}
+
+impl Stop {
+    /// The error for whoever passed the bytes.
+    pub(crate) fn in_section(self, section: &str) -> ReadError {
+        match self {
+            Self::Parser(error) => ReadError::malformed(&error, section),
+            Self::TooMuch { offset, message } => {
+                ReadError::Malformed { offset: offset as u64, section: section.to_owned(), message }
+            }
+        }
+    }
 }
 
 impl From<wasmparser::Error> for Stop {

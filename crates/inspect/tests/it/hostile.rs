@@ -1,6 +1,9 @@
 //! Any bytes at all: an error that says where, or facts; never a panic.
 
-use samara_inspect::{Module, ReadError};
+use samara_inspect::{
+    Module, ReadError, Strip, needs, strip,
+    text::{print, validate},
+};
 
 use crate::{COMPONENT, MODULE, wasm};
 
@@ -17,7 +20,14 @@ impl Random {
 }
 
 fn everything(bytes: &[u8]) {
-    let _ = Module::read(bytes);
+    if let Ok(module) = Module::read(bytes) {
+        let _ = needs(&module);
+    }
+    let _ = validate(bytes, Some("all"));
+    let _ = print(bytes);
+    if let Ok(stripped) = strip(bytes, &Strip::All) {
+        let _ = Module::read(&stripped);
+    }
 }
 
 #[test]
@@ -90,21 +100,50 @@ fn lengths_that_lie_are_refused_without_believing_them() {
     refused(&with(b"\x01\x04\x01\x60\0\0\x01\x04\x01\x60\0\0"), "at byte");
 }
 
+/// A number as WebAssembly writes it.
+fn leb(mut number: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    loop {
+        let low = (number & 0x7f) as u8;
+        number >>= 7;
+        bytes.push(if number > 0 { low | 0x80 } else { low });
+        if number == 0 {
+            return bytes;
+        }
+    }
+}
+
+/// Everything that reads components recursively would overflow its stack, which ends the process.
+#[test]
+fn deep_types_are_refused_by_everything_that_would_recurse() {
+    for opening in [b"\x42\x01\x01", b"\x41\x01\x01"] {
+        let types = [vec![1], opening.repeat(300_000), b"\x42\0".to_vec()].concat();
+        let bytes = [b"\0asm\x0d\0\x01\0\x07".to_vec(), leb(types.len()), types].concat();
+        refused(&bytes, "levels of nested types");
+        assert!(validate(&bytes, None).is_err() && print(&bytes).is_err());
+        everything(&bytes);
+    }
+}
+
+#[test]
+fn types_nested_as_deep_as_people_do_are_read() {
+    let text = r#"(component (type $t u32) (type (component
+        (core type (func (param i32)))
+        (type $r (record (field "x" u32)))
+        (alias outer 1 $t (type $u))
+        (import "a" (instance (export "b" (func (result u32)))))
+        (type $i (instance (type $s (list u8)) (alias outer 1 $u (type $v)) (export "f" (func (param "p" $s) (result $v)))))
+        (export "c" (instance (type $i))))))"#;
+    assert!(Module::read(&wasm(text)).is_ok());
+}
+
 #[test]
 fn deep_nesting_is_refused() {
     // Components in components: each level is an 8-byte header and a section header.
     let mut bytes = b"\0asm\x0d\0\x01\0".to_vec();
     for _ in 0..2_000 {
         let mut outer = b"\0asm\x0d\0\x01\0\x04".to_vec();
-        let mut size = bytes.len();
-        loop {
-            let low = (size & 0x7f) as u8;
-            size >>= 7;
-            outer.push(if size > 0 { low | 0x80 } else { low });
-            if size == 0 {
-                break;
-            }
-        }
+        outer.extend(leb(bytes.len()));
         outer.extend_from_slice(&bytes);
         bytes = outer;
     }

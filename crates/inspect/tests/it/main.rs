@@ -10,6 +10,8 @@
 
 mod facts;
 mod hostile;
+mod needs;
+mod toolkit;
 
 /// Assembles text, which is how these tests write their guests.
 fn wasm(text: &str) -> Vec<u8> {
