@@ -128,7 +128,6 @@ fn deep_types_are_refused_by_everything_that_would_recurse() {
 #[test]
 fn types_nested_as_deep_as_people_do_are_read() {
     let text = r#"(component (type $t u32) (type (component
-        (core type (func (param i32)))
         (type $r (record (field "x" u32)))
         (alias outer 1 $t (type $u))
         (import "a" (instance (export "b" (func (result u32)))))
