@@ -3,6 +3,7 @@
 //! Nothing here knows the engine or a guest ABI. Providers know neither tenants nor grants: what a workload may do is
 //! checked once, in the wrapper that each capability lends to a workload ([`kv::Granted`]).
 
+pub mod http;
 pub mod kv;
 mod record;
 

@@ -145,18 +145,19 @@ pub struct Function {
     pub encoding: Encoding,
 }
 
-/// How a plain function's arguments and results are written.
+/// How a function's arguments are written in `payload`, and its result in the reply.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Encoding {
-    /// Opaque bytes, handed on as they are.
+    /// Opaque bytes, handed on as they are; the reply too.
     #[default]
     Bytes,
-    /// A JSON array of arguments; the result is JSON.
+    /// A JSON array of arguments, or an object of arguments by name; the reply is JSON.
     Json,
-    /// WAVE text, the component model's value syntax: `f(1, "a")` without the name.
-    Wave,
-    /// Query parameters or words of a command line: each argument is text read as the parameter's type.
+    /// A JSON array of `[name, text]` pairs, as from a query string. Each text is read as its parameter's type; an empty
+    /// name is the next parameter in order. The reply is JSON.
     Text,
+    /// As [`Encoding::Text`]; the reply is WAVE, the component model's value syntax.
+    Wave,
 }
 
 /// What a guest answered.

@@ -1,1 +1,34 @@
-//! runtime
+//! Turns verified bytes plus a call into a reply: engines, the instance pool, limits, tenancy, and the seam that every
+//! guest ABI implements.
+//!
+//! The one path of a call is [`Runtime::call`] in `call.rs`; the one path of a load is [`Runtime::load`] in
+//! `runtime.rs`. What a guest may do is asked of its [`Authority`], in one place. This crate knows no ABI but WASI's
+//! context, which all of them share.
+
+mod authority;
+mod call;
+mod compile;
+mod contract;
+mod engine;
+mod error;
+mod guest;
+mod hooks;
+mod limiter;
+mod meter;
+mod pool;
+mod runtime;
+mod tenant;
+mod wasi;
+mod workload;
+
+pub use authority::Authority;
+pub use compile::*;
+pub use contract::{After, Confidence, Contract, Failure, Fit, LinkTarget, Linked, Live, Loaded, Ready, ReplyTo};
+pub use engine::{CodeKind, EPOCH_TICK, EngineHandle, EngineKey, Engines, GUEST_STACK_BYTES, Ticking, config};
+pub use error::{DeniedByHost, to_anyhow};
+pub use guest::Guest;
+pub use meter::Meter;
+pub use pool::{Footprint, PoolGate, PoolSize, Reserved};
+pub use runtime::{Definition, Runtime, choose, verdicts};
+pub use tenant::{Quota, TenantAccount};
+pub use workload::Workload;

@@ -1,0 +1,134 @@
+//! One HTTP exchange with a guest, streaming both ways.
+//!
+//! The reply is sent as soon as the guest has set its head; `serve` goes on until the guest has returned (0.2) or its
+//! body has been read (0.3, where the store must be driven for the body to move).
+
+use std::pin::Pin;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use samara_model::{Body, BodyError, Call, Fault, Reply};
+use samara_runtime::{After, Failure, Guest, Live, Ready, ReplyTo};
+use tokio::sync::oneshot;
+use wasmtime_wasi_http::{
+    Error, WasiHttpView,
+    p2::bindings::{Proxy, ProxyPre, http::types::Scheme},
+    p3::{Request, bindings::ServicePre},
+};
+
+/// A 0.2 component.
+pub(super) struct Release2(pub(super) ProxyPre<Guest>);
+/// A 0.3 component.
+pub(super) struct Release3(pub(super) ServicePre<Guest>);
+
+#[async_trait]
+impl Ready for Release2 {
+    async fn serve(&self, live: &mut Live, call: Call, reply: ReplyTo) -> Result<After, Failure> {
+        let request = request(call)?;
+        let scheme = if request.uri().scheme() == Some(&http::uri::Scheme::HTTPS) { Scheme::Https } else { Scheme::Http };
+        let Live { store, instance } = live;
+        let request = store.data_mut().http().new_incoming_request(scheme, request)?;
+        let respond = move |result: Result<http::Response<_>, _>| match result {
+            Ok(response) => reply.send(Reply::Http(response.map(outgoing))),
+            Err(code) => reply.fail(Fault::Guest(format!("it answered with the error `{code:?}`"))),
+        };
+        let out = store.data_mut().http().new_response_outparam_from_callback(respond)?;
+        let proxy = match instance.take().and_then(|kept| kept.downcast::<Proxy>().ok()) {
+            Some(proxy) => *proxy,
+            None => self.0.instantiate_async(&mut *store).await?,
+        };
+        proxy.wasi_http_incoming_handler().call_handle(&mut *store, request, out).await?;
+        *instance = Some(Box::new(proxy));
+        Ok(After::Keep)
+    }
+}
+
+#[async_trait]
+impl Ready for Release3 {
+    async fn serve(&self, live: &mut Live, call: Call, reply: ReplyTo) -> Result<After, Failure> {
+        let request = request(call)?;
+        let service = self.0.instantiate_async(&mut live.store).await?;
+        let served = live.store.run_concurrent(async |store| -> Result<(), Failure> {
+            let (request, written) = store.with(|mut access| {
+                let (request, written) = Request::from_http(access.data_mut().http().hooks, request);
+                // Boxed because its type would otherwise borrow the store.
+                let written: Written = Box::pin(written);
+                (request, written)
+            });
+            let response = match service.handle(store, request).await? {
+                Ok(response) => response,
+                Err(code) => return Err(Fault::Guest(format!("it answered with the error `{code:?}`")).into()),
+            };
+            let (alive, read) = oneshot::channel::<()>();
+            let response = store.with(|access| response.into_http(access, written))?;
+            reply.send(Reply::Http(response.map(|body| Watched { body, _alive: alive }.boxed_unsync())));
+            // The store must be driven until the body has been read or dropped.
+            let _dropped = read.await;
+            Ok(())
+        });
+        served.await.map_err(Failure::Engine)??;
+        // Tasks of the guest may still be running in this store.
+        Ok(After::Discard)
+    }
+}
+
+/// Resolves when the guest's body has been written, or failed to be.
+type Written = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
+
+/// The request with its body's errors in the guest's words.
+fn request(call: Call) -> Result<http::Request<wasmtime_wasi_http::WasiBody>, Failure> {
+    let Call::Http(call) = call else {
+        return Err(Fault::Host("an HTTP contract was given another shape of call".into()).into());
+    };
+    Ok(call.request.map(|body| body.map_err(incoming_error).boxed_unsync()))
+}
+
+fn incoming_error(error: BodyError) -> Error {
+    match error {
+        BodyError::TooLarge { limit } => Error::HttpRequestBodySize(Some(limit)),
+        BodyError::Idle { .. } => Error::ConnectionReadTimeout,
+        BodyError::Closed(_) => Error::ConnectionTerminated,
+        BodyError::Fault(fault) => Error::InternalError(Some(fault.public_message())),
+    }
+}
+
+fn outgoing_error(error: Error) -> BodyError {
+    BodyError::Fault(Fault::Guest(format!("its response body broke off: {error}")))
+}
+
+fn outgoing<B>(body: B) -> Body
+where
+    B: http_body::Body<Data = Bytes, Error = Error> + Send + 'static,
+{
+    body.map_err(outgoing_error).boxed_unsync()
+}
+
+/// A body that tells, by being dropped, that nobody reads it any more.
+struct Watched<B> {
+    body: B,
+    _alive: oneshot::Sender<()>,
+}
+
+impl<B> http_body::Body for Watched<B>
+where
+    B: http_body::Body<Data = Bytes, Error = Error> + Unpin,
+{
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, BodyError>>> {
+        Pin::new(&mut self.body).poll_frame(context).map_err(outgoing_error)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
+    }
+}

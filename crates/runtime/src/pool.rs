@@ -1,0 +1,342 @@
+//! How many guests this machine can hold at once, and the gate that keeps calls from finding the pool empty.
+//!
+//! A call is not one slot: a component compiled from Python takes 14 core instances and 2 tables. A call reserves its
+//! whole footprint before it starts and waits for it in order of arrival, so that no instantiation ever fails because
+//! a pool is exhausted.
+
+use std::{collections::VecDeque, fs, sync::Arc};
+
+use parking_lot::Mutex;
+use samara_model::format_bytes;
+use tokio::sync::oneshot;
+
+/// Instances of a pool when nothing bounds it lower.
+const DEFAULT_CALLS: u32 = 1000;
+/// The least a pool is built with.
+const LEAST_CALLS: u32 = 16;
+/// Mappings that one call may hold: four per copy-on-write memory, two per stack (two stacks), rounded up for tables.
+const MAPPINGS_PER_CALL: u64 = 16;
+/// Share of the kernel's mappings left to everything that is not the pool: loaded modules, threads, files.
+const MAPPINGS_KEPT_FREE: u64 = 4;
+/// Memory a call is expected to touch at least; the pool is not sized for more calls than fit the machine.
+const EXPECTED_BYTES_PER_CALL: u64 = 2 << 20;
+
+/// What one call takes from a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Footprint {
+    /// Calls (component instances, or modules).
+    pub calls: u32,
+    /// Core instances inside them.
+    pub core_instances: u32,
+    /// Linear memories.
+    pub memories: u32,
+    /// Tables.
+    pub tables: u32,
+    /// Fiber stacks.
+    pub stacks: u32,
+}
+
+impl Footprint {
+    /// Nothing is bounded.
+    pub const MAX: Self =
+        Self { calls: u32::MAX, core_instances: u32::MAX, memories: u32::MAX, tables: u32::MAX, stacks: u32::MAX };
+
+    fn fits(self, free: Self) -> bool {
+        self.calls <= free.calls
+            && self.core_instances <= free.core_instances
+            && self.memories <= free.memories
+            && self.tables <= free.tables
+            && self.stacks <= free.stacks
+    }
+
+    fn zip(self, other: Self, f: impl Fn(u32, u32) -> u32) -> Self {
+        Self {
+            calls: f(self.calls, other.calls),
+            core_instances: f(self.core_instances, other.core_instances),
+            memories: f(self.memories, other.memories),
+            tables: f(self.tables, other.tables),
+            stacks: f(self.stacks, other.stacks),
+        }
+    }
+}
+
+/// The size of a pool, and what bounded it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolSize {
+    /// Calls at once.
+    pub calls: u32,
+    /// Bytes one linear memory may grow to.
+    pub memory_bytes: usize,
+    /// Elements one table may hold.
+    pub table_elements: usize,
+    /// Garbage-collected heaps; guests that need one run on demand, so the pool has next to none.
+    pub gc_heaps: u32,
+    /// What decided `calls`, for the line printed at start.
+    pub bound_by: String,
+}
+
+impl PoolSize {
+    /// The largest pool this machine carries, up to `wanted` calls (the default if `None`).
+    pub fn of_this_machine(wanted: Option<u32>) -> Self {
+        let read = |path: &str| fs::read_to_string(path).ok();
+        let mappings = read("/proc/sys/vm/max_map_count").and_then(|text| text.trim().parse().ok());
+        Self::bounded(wanted, mappings, memory_limit(&read))
+    }
+
+    fn bounded(wanted: Option<u32>, mappings: Option<u64>, memory: Option<(u64, &'static str)>) -> Self {
+        let mut calls = wanted.unwrap_or(DEFAULT_CALLS);
+        let mut bound_by = if wanted.is_some() { "the host file".to_owned() } else { "the default".to_owned() };
+        if let Some(mappings) = mappings {
+            let usable = mappings - mappings / MAPPINGS_KEPT_FREE;
+            let fit = u32::try_from(usable / MAPPINGS_PER_CALL).unwrap_or(u32::MAX);
+            if fit < calls {
+                calls = fit;
+                bound_by = format!("vm.max_map_count = {mappings}");
+            }
+        }
+        if let Some((bytes, whose)) = memory {
+            let fit = u32::try_from(bytes / EXPECTED_BYTES_PER_CALL).unwrap_or(u32::MAX);
+            if fit < calls {
+                calls = fit;
+                bound_by = format!("{} of {whose} memory", format_bytes(bytes));
+            }
+        }
+        Self { calls: calls.max(LEAST_CALLS), memory_bytes: 128 << 20, table_elements: 100_000, gc_heaps: 1, bound_by }
+    }
+
+    /// A small pool for tests and for `run`, which needs one instance.
+    pub fn small(calls: u32) -> Self {
+        Self::bounded(Some(calls), None, None)
+    }
+
+    /// What the pool holds in all.
+    pub fn capacity(&self) -> Footprint {
+        Footprint {
+            calls: self.calls,
+            core_instances: self.calls.saturating_mul(4),
+            memories: self.calls.saturating_add(self.calls / 2),
+            tables: self.calls.saturating_mul(2),
+            stacks: self.calls.saturating_mul(2),
+        }
+    }
+}
+
+/// The memory this process may use: the cgroup's limit where there is one, else the machine's.
+fn memory_limit(read: &dyn Fn(&str) -> Option<String>) -> Option<(u64, &'static str)> {
+    let machine = read("/proc/meminfo")
+        .and_then(|text| {
+            text.lines()
+                .find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok())
+        })
+        .map(|kib| (kib << 10, "the machine's"));
+    let own = read("/proc/self/cgroup")
+        .and_then(|text| text.lines().find_map(|line| line.strip_prefix("0::").map(str::to_owned)))
+        .unwrap_or_default();
+    let cgroup = [
+        format!("/sys/fs/cgroup{own}/memory.max"),
+        "/sys/fs/cgroup/memory.max".to_owned(),
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes".to_owned(),
+    ]
+    .iter()
+    .find_map(|path| read(path)?.trim().parse::<u64>().ok())
+    .map(|bytes| (bytes, "the cgroup's"));
+    match (machine, cgroup) {
+        (Some(machine), Some(cgroup)) => Some(if cgroup.0 < machine.0 { cgroup } else { machine }),
+        (one, other) => one.or(other),
+    }
+}
+
+/// Hands out footprints in order of arrival.
+#[derive(Debug)]
+pub struct PoolGate {
+    state: Arc<Mutex<GateState>>,
+    capacity: Footprint,
+}
+
+#[derive(Debug)]
+struct GateState {
+    free: Footprint,
+    waiting: VecDeque<(Footprint, oneshot::Sender<Reserved>)>,
+}
+
+/// A footprint in use; dropping it gives the slots back and wakes whoever now fits.
+#[derive(Debug)]
+pub struct Reserved {
+    state: Arc<Mutex<GateState>>,
+    footprint: Footprint,
+}
+
+impl PoolGate {
+    pub(crate) fn new(capacity: Footprint) -> Self {
+        Self { state: Arc::new(Mutex::new(GateState { free: capacity, waiting: VecDeque::new() })), capacity }
+    }
+
+    /// Whether a guest of this footprint can ever run in this pool.
+    pub fn can_hold(&self, footprint: Footprint) -> bool {
+        footprint.fits(self.capacity)
+    }
+
+    /// Calls in the pool now.
+    pub fn in_use(&self) -> u32 {
+        self.capacity.calls - self.state.lock().free.calls
+    }
+
+    /// Reserves a footprint at once or not at all.
+    pub fn try_reserve(&self, footprint: Footprint) -> Option<Reserved> {
+        let mut state = self.state.lock();
+        // Whoever waits came first.
+        if !state.waiting.is_empty() || !footprint.fits(state.free) {
+            return None;
+        }
+        state.free = state.free.zip(footprint, u32::wrapping_sub);
+        drop(state);
+        Some(Reserved { state: Arc::clone(&self.state), footprint })
+    }
+
+    /// Reserves a footprint, waiting behind everybody who asked before. The caller bounds how long.
+    pub async fn reserve(&self, footprint: Footprint) -> Reserved {
+        if let Some(reserved) = self.try_reserve(footprint) {
+            return reserved;
+        }
+        loop {
+            let receiver = {
+                let mut state = self.state.lock();
+                let (sender, receiver) = oneshot::channel();
+                state.waiting.push_back((footprint, sender));
+                // Room may have come free between the attempt above and this lock.
+                let woken = state.admit(&self.state);
+                drop(state);
+                for (sender, reserved) in woken {
+                    // A receiver that is gone drops its reservation, which wakes the next.
+                    drop(sender.send(reserved));
+                }
+                receiver
+            };
+            if let Ok(reserved) = receiver.await {
+                return reserved;
+            }
+        }
+    }
+}
+
+impl GateState {
+    /// Takes everybody who now fits from the front of the queue. They are woken by the caller, outside the lock.
+    fn admit(&mut self, shared: &Arc<Mutex<Self>>) -> Vec<(oneshot::Sender<Reserved>, Reserved)> {
+        let mut woken = Vec::new();
+        while let Some((footprint, _)) = self.waiting.front() {
+            if !footprint.fits(self.free) {
+                break;
+            }
+            let Some((footprint, sender)) = self.waiting.pop_front() else { break };
+            if sender.is_closed() {
+                continue;
+            }
+            self.free = self.free.zip(footprint, u32::wrapping_sub);
+            woken.push((sender, Reserved { state: Arc::clone(shared), footprint }));
+        }
+        woken
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        let woken = {
+            let mut state = self.state.lock();
+            state.free = state.free.zip(self.footprint, u32::wrapping_add);
+            if state.waiting.is_empty() { Vec::new() } else { state.admit(&self.state) }
+        };
+        for (sender, reserved) in woken {
+            drop(sender.send(reserved));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: Footprint = Footprint { calls: 1, core_instances: 1, memories: 1, tables: 1, stacks: 1 };
+
+    #[test]
+    fn the_pool_is_bounded_by_mappings_memory_and_the_default_whichever_is_least() {
+        let size =
+            |mappings, memory: Option<u64>| PoolSize::bounded(None, mappings, memory.map(|m| (m, "the cgroup's")));
+        assert_eq!(size(Some(65_530), Some(16 << 30)).calls, DEFAULT_CALLS);
+        assert_eq!(size(Some(8_000), Some(16 << 30)).bound_by, "vm.max_map_count = 8000");
+        assert_eq!(size(Some(8_000), None).calls, 375);
+        assert_eq!(size(None, Some(512 << 20)).calls, 256);
+        assert_eq!(size(None, Some(512 << 20)).bound_by, "512MiB of the cgroup's memory");
+        assert_eq!(size(None, Some(1 << 20)).calls, LEAST_CALLS);
+    }
+
+    #[test]
+    fn the_cgroup_wins_over_the_machine_when_it_is_smaller() {
+        let files = |path: &str| match path {
+            "/proc/meminfo" => Some("MemTotal:       1048576 kB\n".to_owned()),
+            "/proc/self/cgroup" => Some("0::/a/b\n".to_owned()),
+            "/sys/fs/cgroup/a/b/memory.max" => Some("536870912\n".to_owned()),
+            _ => None,
+        };
+        assert_eq!(memory_limit(&files), Some((536_870_912, "the cgroup's")));
+        let unlimited = |path: &str| if path.ends_with("memory.max") { Some("max\n".to_owned()) } else { files(path) };
+        assert_eq!(memory_limit(&unlimited), Some((1 << 30, "the machine's")));
+    }
+
+    #[tokio::test]
+    async fn slots_are_handed_out_in_order_and_come_back() {
+        let gate = PoolGate::new(Footprint { calls: 2, ..Footprint::MAX });
+        let (first, second) = (gate.reserve(ONE).await, gate.reserve(ONE).await);
+        assert!(gate.try_reserve(ONE).is_none());
+        let mut third = Box::pin(gate.reserve(ONE));
+        assert!(futures::poll!(&mut third).is_pending());
+        drop(first);
+        let third = third.await;
+        assert_eq!(gate.in_use(), 2);
+        drop((second, third));
+        assert_eq!(gate.in_use(), 0);
+    }
+
+    #[tokio::test]
+    async fn whoever_gives_up_waiting_does_not_block_those_behind() {
+        let gate = PoolGate::new(Footprint { calls: 1, ..Footprint::MAX });
+        let held = gate.reserve(ONE).await;
+        let mut impatient = Box::pin(gate.reserve(ONE));
+        assert!(futures::poll!(&mut impatient).is_pending());
+        let mut patient = Box::pin(gate.reserve(ONE));
+        assert!(futures::poll!(&mut patient).is_pending());
+        drop(impatient);
+        drop(held);
+        drop(patient.await);
+        assert_eq!(gate.in_use(), 0);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_hammer_of_mixed_footprints_loses_no_slot() {
+        let gate =
+            Arc::new(PoolGate::new(Footprint { calls: 8, core_instances: 20, memories: 8, tables: 16, stacks: 8 }));
+        let tasks: Vec<_> = (0..64u32)
+            .map(|n| {
+                let gate = Arc::clone(&gate);
+                let footprint = Footprint { core_instances: 1 + n % 14, tables: n % 3, ..ONE };
+                tokio::spawn(async move {
+                    for round in 0..50 {
+                        let mut wait = Box::pin(gate.reserve(footprint));
+                        if round % 7 == 0 && futures::poll!(&mut wait).is_pending() {
+                            continue; // gave up
+                        }
+                        if round % 7 != 0 {
+                            let held = wait.await;
+                            tokio::task::yield_now().await;
+                            drop(held);
+                        }
+                    }
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+        assert_eq!(gate.in_use(), 0);
+        assert_eq!(gate.state.lock().free, gate.capacity);
+    }
+}

@@ -1,0 +1,407 @@
+//! Loading: from verified bytes to a workload that can be called. Walked once per version.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+use samara_capability::kv;
+use samara_inspect::{Encoding, Module};
+use samara_model::{Fault, Grants, Limits, Shape, Tenant, WorkloadId, format_bytes};
+use samara_telemetry::Metrics;
+use tokio::sync::Semaphore;
+use wasmtime::component;
+
+use crate::{
+    Code, Compiler, Confidence, Contract, Fit, Guest, LinkTarget, Linked, Loaded, Workload,
+    authority::Authority,
+    engine::{EngineHandle, EngineKey, Engines},
+    pool::{Footprint, PoolSize},
+    tenant::{Quota, TenantAccount},
+};
+
+/// Wasm features that need a garbage-collected heap, which the pool does not hold.
+const GC_FEATURES: &[&str] = &["gc", "exceptions", "function-references"];
+
+/// Everything that answers calls in this process.
+pub struct Runtime {
+    contracts: &'static [&'static dyn Contract],
+    pub(crate) engines: Engines,
+    compiler: Compiler,
+    metrics: Arc<Metrics>,
+    tenants: Mutex<HashMap<Tenant, Arc<TenantAccount>>>,
+    workloads: RwLock<Vec<std::sync::Weak<Workload>>>,
+    linkers: Mutex<HashMap<LinkerKey, Linker>>,
+}
+
+impl fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runtime").field("contracts", &self.contracts).finish_non_exhaustive()
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct LinkerKey {
+    contract: &'static str,
+    engine: EngineKey,
+    component: bool,
+}
+
+#[derive(Clone)]
+enum Linker {
+    Module(wasmtime::Linker<Guest>),
+    Component(component::Linker<Guest>),
+}
+
+/// What to load, and under which name, grants and limits.
+#[derive(Debug)]
+pub struct Definition {
+    /// The workload's full name.
+    pub id: WorkloadId,
+    /// The artifact's bytes.
+    pub bytes: Bytes,
+    /// A contract by name, or `None` to choose by fit.
+    pub contract: Option<String>,
+    /// Shapes the trigger can use, best first: the first that some contract fits is taken.
+    pub shapes: Vec<Shape>,
+    /// What it may do.
+    pub grants: Grants,
+    /// What bounds it.
+    pub limits: Limits,
+    /// Refuse the load if a need is not granted.
+    pub strict: bool,
+    /// Calls one instance may serve; 0 and 1 are a fresh instance per call.
+    pub reuse: u32,
+    /// The contract's own settings.
+    pub settings: serde_json::Value,
+    /// The tenant's stores by name; those in `grants.kv` are lent.
+    pub stores: BTreeMap<String, kv::Store>,
+}
+
+impl Runtime {
+    /// A runtime that speaks these contracts. Nothing is built until the first load.
+    pub fn new(
+        contracts: &'static [&'static dyn Contract],
+        size: PoolSize,
+        compiler: Compiler,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            contracts,
+            engines: Engines::new(size),
+            compiler,
+            metrics,
+            tenants: Mutex::default(),
+            workloads: RwLock::default(),
+            linkers: Mutex::default(),
+        }
+    }
+
+    /// The contracts it speaks, most specific first.
+    pub fn contracts(&self) -> &'static [&'static dyn Contract] {
+        self.contracts
+    }
+
+    /// The counters of this process.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// The size of each instance pool.
+    pub fn pool_size(&self) -> &PoolSize {
+        self.engines.pool_size()
+    }
+
+    /// Sets a tenant's quota. Calls that are already admitted are not affected.
+    pub fn set_quota(&self, tenant: &Tenant, quota: Quota) {
+        self.tenants.lock().insert(tenant.clone(), Arc::new(TenantAccount::new(tenant.clone(), quota)));
+    }
+
+    fn tenant(&self, tenant: &Tenant) -> Arc<TenantAccount> {
+        let mut tenants = self.tenants.lock();
+        let account = || Arc::new(TenantAccount::new(tenant.clone(), Quota::default()));
+        Arc::clone(tenants.entry(tenant.clone()).or_insert_with(account))
+    }
+
+    /// Drops every kept instance, so that a call that finds the pool full may have its slots.
+    pub(crate) fn evict_idle(&self) {
+        for workload in self.workloads.read().iter().filter_map(std::sync::Weak::upgrade) {
+            workload.evict_idle();
+        }
+    }
+
+    /// Loads one version of a workload: reads it, chooses its contract, checks grants, compiles, links, prepares.
+    ///
+    /// # Errors
+    /// `Fault::Config` names what is refused and what would fix it.
+    pub async fn load(&self, definition: Definition) -> Result<Arc<Workload>, Fault> {
+        let id = &definition.id;
+        let module =
+            Module::read(&definition.bytes).map_err(|error| Fault::Config(format!("workload `{id}`: {error}")))?;
+        let (contract, fit) = choose(self.contracts, &module, definition.contract.as_deref(), &definition.shapes)
+            .map_err(|why| Fault::Config(format!("workload `{id}`: {why}")))?;
+        let mut warnings = check_needs(contract, &module, &definition)?;
+
+        let kind = contract.code_kind(&module);
+        let placed = self.place(&module, &definition, kind)?;
+        if let Some(why) = &placed.on_demand {
+            warnings.push(format!("instances are allocated on demand, which is slower than from the pool: {why}"));
+        }
+        let code = self.compiler.code(&placed.engine, &module, &definition.bytes).await?;
+        let footprint = footprint(&module, &code, kind.concurrency);
+        if !placed.engine.gate.can_hold(footprint) {
+            return Err(Fault::Config(format!(
+                "workload `{id}`: one instance needs {footprint:?}, more than the whole pool holds"
+            )));
+        }
+        let linked = self
+            .link(contract, &placed.engine, &code, definition.strict, &mut warnings)
+            .map_err(|why| Fault::Config(format!("workload `{id}`: {why}")))?;
+        let loaded = Loaded { module: &module, code: &code, linked, shape: fit.shape, settings: &definition.settings };
+        let ready = contract.prepare(loaded).await?;
+
+        let authority = Authority::new(
+            id.clone(),
+            definition.grants,
+            definition.limits,
+            &definition.stores,
+            self.metrics.workload(id),
+            self.tenant(&id.tenant),
+        );
+        let workload = Arc::new(Workload {
+            id: id.clone(),
+            digest: module.sha256.clone(),
+            contract,
+            shape: fit.shape,
+            pooled: placed.on_demand.is_none(),
+            warnings,
+            ready,
+            engine: placed.engine,
+            footprint,
+            running: Arc::new(Semaphore::new(authority.limits.concurrency as usize)),
+            queued: 0.into(),
+            reuse: definition.reuse,
+            idle: Mutex::default(),
+            authority: Arc::new(authority),
+        });
+        let mut workloads = self.workloads.write();
+        workloads.retain(|known| known.strong_count() > 0);
+        workloads.push(Arc::downgrade(&workload));
+        Ok(workload)
+    }
+
+    /// From the pool if it fits a slot, on demand otherwise.
+    fn place(&self, module: &Module, definition: &Definition, code: crate::CodeKind) -> Result<Placed, Fault> {
+        let slot = self.engines.pool_size();
+        let footprint = &module.footprint;
+        let limit = definition.limits.memory_bytes;
+        let needs_gc = GC_FEATURES.iter().find(|feature| module.features.contains(feature));
+        let on_demand = if footprint.max_memory_min_bytes > slot.memory_bytes as u64 {
+            Some(format!(
+                "its memory starts at {}, over the pool's slot of {}",
+                format_bytes(footprint.max_memory_min_bytes),
+                format_bytes(slot.memory_bytes as u64)
+            ))
+        } else if limit > slot.memory_bytes as u64 {
+            Some(format!(
+                "its `memory` limit of {} is over the pool's slot of {}",
+                format_bytes(limit),
+                format_bytes(slot.memory_bytes as u64)
+            ))
+        } else if footprint.max_table_min_elements > slot.table_elements as u64 {
+            Some(format!(
+                "a table starts with {} elements, over the pool's slot of {}",
+                footprint.max_table_min_elements, slot.table_elements
+            ))
+        } else {
+            needs_gc.map(|feature| format!("it uses the Wasm feature `{feature}`"))
+        };
+        if footprint.max_memory_min_bytes > limit {
+            return Err(Fault::Config(format!(
+                "workload `{}`: its memory starts at {}, over its `memory` limit of {}; set `memory` to at least that",
+                definition.id,
+                format_bytes(footprint.max_memory_min_bytes),
+                format_bytes(limit)
+            )));
+        }
+        let engine = self.engines.get(EngineKey { code, pooled: on_demand.is_none() }).map_err(|error| {
+            Fault::Host(format!("building an engine: {error:#}; a smaller pool needs less address space: set `instances` in the host file"))
+        })?;
+        Ok(Placed { engine, on_demand })
+    }
+
+    fn link(
+        &self,
+        contract: &'static dyn Contract,
+        engine: &EngineHandle,
+        code: &Code,
+        strict: bool,
+        warnings: &mut Vec<String>,
+    ) -> Result<Linked, String> {
+        let linker = self
+            .linker(contract, engine, matches!(code, Code::Component(_)))
+            .map_err(|error| format!("linking the `{}` contract: {error:#}", contract.name()))?;
+        let mut stubbed = |error: &wasmtime::Error| {
+            let missing = format!("{error:#}");
+            if strict {
+                return Err(format!("this host does not provide all that it imports, and `strict = true`: {missing}"));
+            }
+            warnings
+                .push(format!("an import that this host does not provide ends the guest if it is called: {missing}"));
+            Ok(())
+        };
+        match (code, linker) {
+            (Code::Module(module), Linker::Module(mut linker)) => {
+                let pre = match linker.instantiate_pre(module) {
+                    Ok(pre) => pre,
+                    Err(error) => {
+                        stubbed(&error)?;
+                        linker.define_unknown_imports_as_traps(module).map_err(|error| format!("{error:#}"))?;
+                        linker.instantiate_pre(module).map_err(|error| format!("{error:#}"))?
+                    }
+                };
+                Ok(Linked::Module(pre))
+            }
+            (Code::Component(component), Linker::Component(mut linker)) => {
+                let pre = match linker.instantiate_pre(component) {
+                    Ok(pre) => pre,
+                    Err(error) => {
+                        stubbed(&error)?;
+                        linker.define_unknown_imports_as_traps(component).map_err(|error| format!("{error:#}"))?;
+                        linker.instantiate_pre(component).map_err(|error| format!("{error:#}"))?
+                    }
+                };
+                Ok(Linked::Component(pre))
+            }
+            _ => Err("the module and its linker are of different kinds".to_owned()),
+        }
+    }
+
+    /// The contract's linker for this engine, made at the first load: a WASI world has hundreds of functions.
+    fn linker(
+        &self,
+        contract: &'static dyn Contract,
+        engine: &EngineHandle,
+        component: bool,
+    ) -> wasmtime::Result<Linker> {
+        let key = LinkerKey { contract: contract.name(), engine: engine.key, component };
+        if let Some(linker) = self.linkers.lock().get(&key) {
+            return Ok(linker.clone());
+        }
+        let linker = if component {
+            let mut linker = component::Linker::new(&engine.engine);
+            linker.allow_shadowing(true);
+            contract.link(LinkTarget::Component { linker: &mut linker, concurrency: engine.key.code.concurrency })?;
+            Linker::Component(linker)
+        } else {
+            let mut linker = wasmtime::Linker::new(&engine.engine);
+            linker.allow_shadowing(true);
+            contract.link(LinkTarget::Module(&mut linker))?;
+            Linker::Module(linker)
+        };
+        self.linkers.lock().insert(key, linker.clone());
+        Ok(linker)
+    }
+}
+
+struct Placed {
+    engine: Arc<EngineHandle>,
+    on_demand: Option<String>,
+}
+
+/// Every contract's verdict on a module, in table order.
+pub fn verdicts(contracts: &[&'static dyn Contract], module: &Module) -> Vec<(&'static dyn Contract, Fit)> {
+    contracts.iter().flat_map(|contract| contract.fit(module).into_iter().map(|fit| (*contract, fit))).collect()
+}
+
+/// The contract for a module: the first wanted shape that fits, then the surest, then table order.
+///
+/// # Errors
+/// No contract fits, or the named one is unknown or does not: the message names what would.
+pub fn choose(
+    contracts: &'static [&'static dyn Contract],
+    module: &Module,
+    name: Option<&str>,
+    shapes: &[Shape],
+) -> Result<(&'static dyn Contract, Fit), String> {
+    if let Some(name) = name
+        && !contracts.iter().any(|contract| contract.name() == name)
+    {
+        let known: Vec<_> = contracts.iter().map(|contract| contract.name()).collect();
+        return Err(format!("no contract is called `{name}`; known contracts: {}", known.join(", ")));
+    }
+    let all = verdicts(contracts, module);
+    let mut best: Option<(&'static dyn Contract, Fit)> = None;
+    for shape in shapes {
+        for (contract, fit) in &all {
+            let asked = name.is_none_or(|name| contract.name() == name);
+            let better = best.as_ref().is_none_or(|(_, best)| fit.confidence > best.confidence);
+            if fit.shape == *shape && asked && better {
+                best = Some((*contract, fit.clone()));
+            }
+        }
+        // A shape that is merely possible gives way to a later one that the module was made for.
+        if best.as_ref().is_some_and(|(_, fit)| fit.confidence > Confidence::Possible) {
+            break;
+        }
+    }
+    best.ok_or_else(|| {
+        let wanted: Vec<_> = shapes.iter().map(|shape| shape.as_str()).collect();
+        let offers: Vec<_> =
+            all.iter().map(|(contract, fit)| format!("{} calls through `{}`", fit.shape, contract.name())).collect();
+        let offers = if offers.is_empty() {
+            "it fits no contract of this host; `samara inspect` shows what it exports".to_owned()
+        } else {
+            format!("it answers {}", offers.join(", "))
+        };
+        match name {
+            Some(name) => format!("it does not fit the contract `{name}` for {} calls; {offers}", wanted.join(" or ")),
+            None => format!("it cannot answer {} calls; {offers}", wanted.join(" or ")),
+        }
+    })
+}
+
+/// Refuses what `strict` must, and lists the rest as warnings: it is linked and denied at call time.
+fn check_needs(contract: &dyn Contract, module: &Module, definition: &Definition) -> Result<Vec<String>, Fault> {
+    let id = &definition.id;
+    for store in definition.grants.kv.keys() {
+        if !definition.stores.contains_key(store) {
+            return Err(Fault::Config(format!(
+                "workload `{id}` is granted the store `{store}`, which is not declared; add [store.{store}]"
+            )));
+        }
+    }
+    let missing: Vec<_> =
+        contract.needs(module).into_iter().filter(|need| !definition.grants.has(need.capability)).collect();
+    if definition.strict && !missing.is_empty() {
+        let list =
+            missing.iter().map(|need| format!("`{}` (grant `{}`)", need.capability, Grants::example(need.capability)));
+        return Err(Fault::Config(format!(
+            "workload `{id}` is strict and needs what it is not granted: {}; grant it, or set `strict = false` to deny it at call time",
+            list.collect::<Vec<_>>().join(", ")
+        )));
+    }
+    Ok(Vec::new())
+}
+
+/// What one call takes from the pool.
+fn footprint(module: &Module, code: &Code, concurrency: bool) -> Footprint {
+    let read = &module.footprint;
+    let narrow = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+    let (memories, tables) = match code {
+        Code::Module(module) => {
+            let needed = module.resources_required();
+            (needed.num_memories, needed.num_tables)
+        }
+        Code::Component(component) => match component.resources_required() {
+            Some(needed) => (needed.num_memories, needed.num_tables),
+            None => (narrow(read.memories), narrow(read.tables)),
+        },
+    };
+    let core_instances = if module.encoding == Encoding::Core { 1 } else { narrow(read.core_instances).max(1) };
+    // A guest of WASI 0.3 may have several tasks, each on a stack of its own.
+    Footprint { calls: 1, core_instances, memories, tables, stacks: if concurrency { 2 } else { 1 } }
+}

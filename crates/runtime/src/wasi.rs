@@ -1,0 +1,262 @@
+//! Builds the WASI context of one call from the workload's grants and the call's streams.
+//!
+//! An ungranted context costs a few allocations: no environment, no folders, every socket refused, output as log lines.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use http_body::Body as _;
+use samara_model::{Body, Sink, Stdio};
+use samara_telemetry::{LineWriter, Stream};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use wasmtime_wasi::{
+    FsPerms, HostMonotonicClock, HostWallClock, WasiCtxBuilder,
+    cli::{AsyncStdinStream, AsyncStdoutStream, IsTerminal, StdoutStream},
+    p1::WasiP1Ctx,
+    p2::{OutputStream, Pollable, StreamResult},
+    sockets::SocketAddrUse,
+};
+
+use crate::authority::Authority;
+
+/// Bytes of standard output a piped guest may be ahead of its reader.
+const STDOUT_BUFFER_BYTES: usize = 64 << 10;
+/// Bytes of log output taken at once.
+const LOG_WRITE_BYTES: usize = 64 << 10;
+/// Bytes of random numbers given at once, so that one host call stays short.
+const MAX_RANDOM_BYTES: u64 = 1 << 20;
+
+/// The context of one call.
+pub(crate) fn context(
+    authority: &Arc<Authority>,
+    args: &[String],
+    env: &[(String, String)],
+    stdio: Stdio,
+) -> anyhow::Result<WasiP1Ctx> {
+    let grants = &authority.grants;
+    let mut builder = WasiCtxBuilder::new();
+    if !args.is_empty() {
+        builder.args(args);
+    }
+    for (key, value) in &grants.env {
+        builder.env(key, value);
+    }
+    if !env.is_empty() {
+        builder.envs(env);
+    }
+    match stdio {
+        Stdio::Log => {
+            builder.stdout(LogStream::new(authority, Stream::Stdout)).stderr(LogStream::new(authority, Stream::Stderr));
+        }
+        Stdio::Inherit => {
+            // One guest on its owner's machine: blocking it blocks nobody else.
+            builder.inherit_stdio().allow_blocking_current_thread(true);
+        }
+        Stdio::Piped { stdin, stdout } => {
+            builder
+                .stdin(AsyncStdinStream::new(BodyReader { body: std::sync::Mutex::new(stdin), rest: Bytes::new() }))
+                .stdout(AsyncStdoutStream::new(STDOUT_BUFFER_BYTES, SinkWriter { sink: std::sync::Mutex::new(stdout) }))
+                .stderr(LogStream::new(authority, Stream::Stderr));
+        }
+    }
+    for folder in &grants.fs {
+        let permissions = if folder.write { FsPerms::ReadWrite } else { FsPerms::ReadOnly };
+        builder
+            .preopened_dir(&folder.host, &folder.guest, permissions)
+            .map_err(crate::to_anyhow)
+            .with_context(|| format!("opening the granted folder `{}`", folder.host.display()))?;
+    }
+    let net = &grants.net;
+    if net.any || !net.connect.is_empty() || !net.listen.is_empty() {
+        let by_name = net.any || net.connect.iter().chain(&net.listen).any(|rule| rule.address().is_none());
+        builder.allow_ip_name_lookup(by_name).allow_tcp(true).allow_udp(true);
+        let authority = Arc::clone(authority);
+        builder.socket_addr_check(move |address, usage| {
+            let listening = matches!(usage, SocketAddrUse::TcpBind | SocketAddrUse::UdpBind);
+            let checked = Arc::clone(&authority).socket_allowed(address, listening);
+            // The engine wants a `Sync` future, and a join handle is one.
+            let checked = tokio::spawn(checked);
+            Box::pin(async move { checked.await.unwrap_or(false) })
+        });
+    } else {
+        builder.allow_ip_name_lookup(false).allow_tcp(false).allow_udp(false);
+    }
+    if let Some(resolution) = grants.clock {
+        builder
+            .wall_clock(CoarseWall(resolution))
+            .monotonic_clock(CoarseMonotonic { start: Instant::now(), resolution });
+    }
+    builder.max_random_size(MAX_RANDOM_BYTES);
+    Ok(builder.build_p1())
+}
+
+/// A wall clock rounded down, so that a guest cannot time its neighbours.
+struct CoarseWall(Duration);
+
+impl HostWallClock for CoarseWall {
+    fn resolution(&self) -> Duration {
+        self.0
+    }
+
+    fn now(&self) -> Duration {
+        coarse(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(), self.0)
+    }
+}
+
+struct CoarseMonotonic {
+    start: Instant,
+    resolution: Duration,
+}
+
+impl HostMonotonicClock for CoarseMonotonic {
+    fn resolution(&self) -> u64 {
+        u64::try_from(self.resolution.as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(coarse(self.start.elapsed(), self.resolution).as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+fn coarse(time: Duration, resolution: Duration) -> Duration {
+    let (time, step) = (time.as_nanos(), resolution.as_nanos().max(1));
+    Duration::from_nanos(u64::try_from(time - time % step).unwrap_or(u64::MAX))
+}
+
+/// Output that becomes log lines: it never blocks, because what is over the rate is dropped and counted.
+struct LogStream {
+    authority: Arc<Authority>,
+    stream: Stream,
+}
+
+impl LogStream {
+    fn new(authority: &Arc<Authority>, stream: Stream) -> Self {
+        Self { authority: Arc::clone(authority), stream }
+    }
+
+    fn writer(&self) -> LogWriter {
+        LogWriter(self.authority.log.line_writer(self.stream))
+    }
+}
+
+impl IsTerminal for LogStream {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for LogStream {
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        Box::new(self.writer())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.writer())
+    }
+}
+
+struct LogWriter(LineWriter);
+
+impl OutputStream for LogWriter {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.0.write(&bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(LOG_WRITE_BYTES)
+    }
+}
+
+#[async_trait::async_trait]
+impl Pollable for LogWriter {
+    async fn ready(&mut self) {}
+}
+
+impl AsyncWrite for LogWriter {
+    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        self.0.write(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Reads a body's data frames. The mutex is never contended: it makes a `Send` body `Sync`, as the engine demands.
+struct BodyReader {
+    body: std::sync::Mutex<Body>,
+    rest: Bytes,
+}
+
+impl AsyncRead for BodyReader {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        while self.rest.is_empty() {
+            let body = self.body.get_mut().map_err(|_| std::io::Error::other("the body's reader panicked"))?;
+            match ready!(Pin::new(body).poll_frame(context)) {
+                None => return Poll::Ready(Ok(())),
+                Some(Err(error)) => return Poll::Ready(Err(std::io::Error::other(error))),
+                // Trailers have no place in a byte stream.
+                Some(Ok(frame)) => self.rest = frame.into_data().unwrap_or_default(),
+            }
+        }
+        let take = self.rest.len().min(buffer.remaining());
+        let chunk = self.rest.split_to(take);
+        buffer.put_slice(&chunk);
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Writes into whatever receives a piped guest's output.
+struct SinkWriter {
+    sink: std::sync::Mutex<Box<dyn Sink>>,
+}
+
+impl AsyncWrite for SinkWriter {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        let gone = || std::io::Error::from(std::io::ErrorKind::BrokenPipe);
+        let sink = self.sink.get_mut().map_err(|_| gone())?;
+        ready!(sink.poll_ready(context)).map_err(|_| gone())?;
+        sink.send(Bytes::copy_from_slice(bytes)).map_err(|_| gone())?;
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_coarse_clock_rounds_down() {
+        let millisecond = Duration::from_millis(1);
+        assert_eq!(coarse(Duration::from_micros(2_999), millisecond), Duration::from_millis(2));
+        assert_eq!(coarse(Duration::from_micros(2_999), Duration::ZERO), Duration::from_micros(2_999));
+    }
+}

@@ -1,0 +1,144 @@
+//! One loaded version of a workload, and who may call it now.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use samara_model::{Fault, Limits, Shape, WorkloadId};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::{
+    Contract, Live, Ready,
+    authority::Authority,
+    engine::EngineHandle,
+    pool::{Footprint, Reserved},
+};
+
+/// How long a caller is told to wait when a queue is full.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// One version of a workload, ready to be called.
+#[derive(Debug)]
+pub struct Workload {
+    /// Its full name.
+    pub id: WorkloadId,
+    /// Digest of its artifact, sha-256 in hex.
+    pub digest: String,
+    /// The guest ABI it speaks.
+    pub contract: &'static dyn Contract,
+    /// The shape of the calls it answers.
+    pub shape: Shape,
+    /// Whether its instances come from the pool.
+    pub pooled: bool,
+    /// What an operator should know, found while loading: denied needs, missing imports, its size.
+    pub warnings: Vec<String>,
+    pub(crate) ready: Arc<dyn Ready>,
+    pub(crate) engine: Arc<EngineHandle>,
+    pub(crate) footprint: Footprint,
+    pub(crate) authority: Arc<Authority>,
+    pub(crate) running: Arc<Semaphore>,
+    pub(crate) queued: AtomicU32,
+    pub(crate) reuse: u32,
+    pub(crate) idle: Mutex<Vec<Idle>>,
+}
+
+/// An instance kept for another call, and the slots it holds.
+#[derive(Debug)]
+pub(crate) struct Idle {
+    pub(crate) live: Live,
+    pub(crate) reserved: Reserved,
+    pub(crate) served: u32,
+}
+
+/// A call's right to run: its places in the workload's and the tenant's concurrency.
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    _workload: OwnedSemaphorePermit,
+    _tenant: Option<OwnedSemaphorePermit>,
+}
+
+impl Workload {
+    /// What it may do, and the record of what it did.
+    pub fn authority(&self) -> &Arc<Authority> {
+        &self.authority
+    }
+
+    /// What bounds it.
+    pub fn limits(&self) -> &Limits {
+        &self.authority.limits
+    }
+
+    /// Waits for this call's turn, within the workload's queue and deadline.
+    pub(crate) async fn admit(&self) -> Result<Admitted, Fault> {
+        let tenant = self.authority.tenant().admit()?;
+        if let Ok(permit) = Arc::clone(&self.running).try_acquire_owned() {
+            return Ok(Admitted { _workload: permit, _tenant: tenant });
+        }
+        let place = self.queue()?;
+        let wait = Arc::clone(&self.running).acquire_owned();
+        let permit = match self.limits().deadline {
+            Some(deadline) => {
+                tokio::time::timeout(deadline, wait).await.map_err(|_| self.busy("its queue did not move"))?
+            }
+            None => wait.await,
+        };
+        drop(place);
+        let permit = permit.map_err(|_| Fault::Host("the workload's semaphore is closed".into()))?;
+        Ok(Admitted { _workload: permit, _tenant: tenant })
+    }
+
+    /// Waits for slots of the pool, within the deadline.
+    pub(crate) async fn reserve(&self) -> Result<Reserved, Fault> {
+        if let Some(reserved) = self.engine.gate.try_reserve(self.footprint) {
+            return Ok(reserved);
+        }
+        let place = self.queue()?;
+        let wait = self.engine.gate.reserve(self.footprint);
+        let reserved = match self.limits().deadline {
+            Some(deadline) => {
+                tokio::time::timeout(deadline, wait).await.map_err(|_| self.busy("the instance pool is full"))?
+            }
+            None => wait.await,
+        };
+        drop(place);
+        Ok(reserved)
+    }
+
+    fn queue(&self) -> Result<Queued<'_>, Fault> {
+        let limit = self.limits().queue;
+        let place = |waiting: u32| Some(waiting + 1).filter(|waiting| *waiting <= limit);
+        if self.queued.fetch_update(Ordering::AcqRel, Ordering::Acquire, place).is_err() {
+            return Err(self.busy(&format!("its queue of {limit} is full")));
+        }
+        self.authority.metrics.queued();
+        Ok(Queued { workload: self, since: Instant::now() })
+    }
+
+    fn busy(&self, why: &str) -> Fault {
+        Fault::Busy { why: format!("workload `{}`: {why}", self.id), retry_after: RETRY_AFTER, quota: false }
+    }
+
+    /// Drops the kept instances, so that others may have their slots.
+    pub(crate) fn evict_idle(&self) {
+        let idle = std::mem::take(&mut *self.idle.lock());
+        drop(idle);
+    }
+}
+
+/// A place in a queue, given up when the wait ends, however it ends.
+struct Queued<'a> {
+    workload: &'a Workload,
+    since: Instant,
+}
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        self.workload.queued.fetch_sub(1, Ordering::AcqRel);
+        self.workload.authority.metrics.dequeued(self.since.elapsed());
+    }
+}

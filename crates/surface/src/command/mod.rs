@@ -1,0 +1,162 @@
+//! The command line: arguments in, tables and exit codes out. The only folder that prints.
+//!
+//! Results go to standard output, everything else to standard error. Errors are told once, by [`report`].
+
+use std::{
+    io::{IsTerminal, Write},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::Context;
+use samara_model::Fault;
+use samara_runtime::{CodeCache, Compiler, CompilerSettings, Contract, PoolSize, Runtime, Worker};
+use samara_telemetry::Metrics;
+
+mod call;
+mod grants;
+mod run;
+
+pub use call::CallArgs;
+pub use grants::{GrantArgs, LimitArgs};
+pub use run::RunArgs;
+
+/// The contracts this binary was built with.
+pub type Contracts = &'static [&'static dyn Contract];
+
+/// The name of the hidden subcommand that compiles guests in a process of its own.
+pub const COMPILE_WORKER: &str = "compile-worker";
+
+/// Where guests are compiled and their code is kept.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Compiling")]
+pub struct CompileArgs {
+    /// Do not read or write the code cache
+    #[arg(long)]
+    pub no_cache: bool,
+    /// Compile in this process: no start-up cost, and no protection from a module made to exhaust the compiler
+    #[arg(long)]
+    pub in_process: bool,
+}
+
+/// A runtime whose guests are compiled by this same program in a child process.
+pub(crate) fn runtime(contracts: Contracts, size: PoolSize, compile: &CompileArgs) -> anyhow::Result<Arc<Runtime>> {
+    let metrics = Metrics::new();
+    let cache = if compile.no_cache {
+        None
+    } else {
+        CodeCache::open_default().inspect_err(|error| tracing::warn!("no code cache: {error:#}")).ok()
+    };
+    let worker = if compile.in_process {
+        Worker::InProcess
+    } else {
+        let program =
+            std::env::current_exe().context("finding this program, to compile guests in a process of its own")?;
+        Worker::Child { program, args: vec![COMPILE_WORKER.into()] }
+    };
+    let compiler = Compiler::new(CompilerSettings { cache, worker, ..CompilerSettings::default() });
+    Ok(Arc::new(Runtime::new(contracts, size, compiler, metrics)))
+}
+
+/// Waits for work that may take a while, with a spinner on a terminal once it does.
+pub(crate) async fn patiently<T>(what: &str, work: impl Future<Output = T>) -> T {
+    /// Nobody wonders before this.
+    const PATIENCE: Duration = Duration::from_millis(700);
+    let mut work = std::pin::pin!(work);
+    if let Ok(done) = tokio::time::timeout(PATIENCE, &mut work).await {
+        return done;
+    }
+    if !std::io::stderr().is_terminal() {
+        return work.await;
+    }
+    let spinner = indicatif::ProgressBar::new_spinner().with_message(what.to_owned()).with_elapsed(PATIENCE);
+    spinner.set_style(
+        indicatif::ProgressStyle::with_template("{spinner} {msg} {elapsed}")
+            .unwrap_or_else(|_| indicatif::ProgressStyle::default_spinner()),
+    );
+    spinner.enable_steady_tick(Duration::from_millis(100));
+    let done = work.await;
+    spinner.finish_and_clear();
+    done
+}
+
+/// Why a command failed: a fault has an exit code of its own.
+#[derive(Debug)]
+pub enum Failure {
+    /// A call or a load went wrong.
+    Fault(Fault),
+    /// The command line or a file on it is wrong: exit code 2.
+    Usage(anyhow::Error),
+    /// Anything else: exit code 1.
+    Other(anyhow::Error),
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+/// Tells a failure on standard error and picks the exit code.
+pub fn report(result: Result<ExitCode, Failure>) -> ExitCode {
+    let (message, code) = match result {
+        Ok(code) => return code,
+        Err(Failure::Fault(fault)) => (fault.to_string(), fault.exit_code()),
+        Err(Failure::Usage(error)) => (format!("{error:#}"), 2),
+        Err(Failure::Other(error)) => (format!("{error:#}"), 1),
+    };
+    let mut stderr = std::io::stderr().lock();
+    let label = if stderr.is_terminal() { "\u{1b}[1;31merror:\u{1b}[0m" } else { "error:" };
+    // Messages may quote what a guest or a file says.
+    let message: Vec<_> = message.lines().map(samara_telemetry::sanitize).collect();
+    drop(writeln!(stderr, "{label} {}", message.join("\n")));
+    ExitCode::from(code)
+}
+
+/// A current-thread runtime for commands that wait for one thing.
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> anyhow::Result<T> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the async runtime")?;
+    let done = runtime.block_on(future);
+    // A guest's read of standard input may still be blocked in a thread.
+    runtime.shutdown_background();
+    Ok(done)
+}
+
+/// Reads an artifact from a file, with an error that says what to do.
+pub(crate) fn read_artifact(path: &std::path::Path) -> Result<bytes::Bytes, Failure> {
+    let named = || format!("reading `{}`", path.display());
+    let usage = |error: anyhow::Error| Failure::Usage(error);
+    if path.is_dir() {
+        return Err(usage(anyhow::anyhow!("`{}` is a directory, not a WebAssembly file", path.display())));
+    }
+    let file = std::fs::read(path).with_context(named).map_err(usage)?;
+    // Text is welcome wherever a module is: it is assembled on the way in.
+    let wasm = samara_inspect::read_any(&file, Some(path))
+        .map_err(|error| usage(anyhow::anyhow!("`{}`: {error}", path.display())))?;
+    Ok(wasm.into_owned().into())
+}
+
+/// Opens the stores of the command line, under the default tenant.
+pub(crate) async fn stores(
+    named: &[(String, String)],
+) -> Result<std::collections::BTreeMap<String, samara_capability::kv::Store>, Failure> {
+    use samara_capability::kv;
+    let mut stores = std::collections::BTreeMap::new();
+    for (name, provider) in named {
+        let failed = |error: kv::KvError| {
+            Failure::Usage(anyhow::Error::from(error).context(format!("opening the store `{name}`")))
+        };
+        let backend = kv::open(provider, &toml::Table::new(), &kv::NoWorkloads).await.map_err(failed)?;
+        let store = kv::Store::new(name, &samara_model::Tenant::default(), backend).await.map_err(failed)?;
+        stores.insert(name.clone(), store);
+    }
+    Ok(stores)
+}

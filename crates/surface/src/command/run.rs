@@ -1,0 +1,90 @@
+//! `samara run`: a WASI command, with this terminal as its streams.
+
+use std::{path::PathBuf, process::ExitCode, sync::Arc};
+
+use clap::Args;
+use samara_model::{Call, Command, Fault, Limits, Reply, Shape, Stdio, Tenant, WorkloadId};
+use samara_runtime::{Definition, PoolSize, Runtime};
+
+use super::{
+    CompileArgs, Contracts, Failure, GrantArgs, LimitArgs, block_on, patiently, read_artifact, runtime, stores,
+};
+
+/// Arguments of `samara run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The command: a preview 1 module, a component, or either as text
+    pub file: PathBuf,
+    /// What the guest sees as its arguments
+    #[arg(last = true)]
+    pub args: Vec<String>,
+    /// The contract, if the module fits several
+    #[arg(long, value_name = "NAME")]
+    pub contract: Option<String>,
+    /// What it may do.
+    #[command(flatten)]
+    pub grants: GrantArgs,
+    /// What bounds it.
+    #[command(flatten)]
+    pub limits: LimitArgs,
+    /// How it is compiled.
+    #[command(flatten)]
+    pub compile: CompileArgs,
+}
+
+impl RunArgs {
+    /// Runs the command to its end; the exit code is the guest's own.
+    ///
+    /// # Errors
+    /// The file cannot be loaded, or the guest failed rather than exited.
+    pub fn run(self, contracts: Contracts) -> Result<ExitCode, Failure> {
+        block_on(self.serve(contracts))?
+    }
+
+    async fn serve(self, contracts: Contracts) -> Result<ExitCode, Failure> {
+        let bytes = read_artifact(&self.file)?;
+        let runtime = runtime(contracts, PoolSize::small(1), &self.compile)?;
+        let name = self.file.file_name().map_or_else(|| "main.wasm".into(), |name| name.to_string_lossy().into_owned());
+        let definition = Definition {
+            id: id(),
+            bytes,
+            contract: self.contract.clone(),
+            shapes: vec![Shape::Command],
+            grants: self.grants.grants(),
+            limits: self.limits.over(Limits::run()),
+            strict: false,
+            reuse: 0,
+            settings: serde_json::Value::Null,
+            stores: stores(&self.grants.kv).await?,
+        };
+        let workload = patiently("compiling", runtime.load(definition)).await?;
+        warn(&workload.warnings);
+        let args = std::iter::once(name).chain(self.args).collect();
+        let call = Call::Command(Command { args, env: Vec::new(), stdio: Stdio::Inherit });
+        match Runtime::call(&runtime, &workload, call).await? {
+            Reply::Exit(code) => Ok(exit_code(code)),
+            Reply::Http(_) | Reply::Bytes(_) => {
+                Err(Fault::Host("a command replied with something else than an exit code".into()).into())
+            }
+        }
+    }
+}
+
+/// The name of the only workload of a process that runs one.
+pub(super) fn id() -> WorkloadId {
+    WorkloadId { tenant: Tenant::default(), app: Arc::from("run"), name: Arc::from("main") }
+}
+
+pub(super) fn warn(warnings: &[String]) {
+    for warning in warnings {
+        tracing::info!("{warning}");
+    }
+}
+
+/// A shell sees eight bits; a guest's code that has more must not become a success.
+fn exit_code(code: i32) -> ExitCode {
+    match u8::try_from(code) {
+        Ok(code) => ExitCode::from(code),
+        Err(_) => ExitCode::from(u8::try_from(code & 0xff).ok().filter(|low| *low != 0).unwrap_or(1)),
+    }
+}
