@@ -1,30 +1,223 @@
-//! TEMPORARY shim.
-#![allow(missing_docs, reason = "temporary")]
-use crate::Recorder;
-use samara_model::{Body, HttpGrant};
-use std::{sync::Arc, time::Duration};
-#[derive(Debug)]
-pub struct Egress;
-#[derive(Debug, Default, Clone, Copy)]
+//! Outgoing HTTP of guests: only to granted origins, only to addresses that may be reached, within limits.
+//!
+//! HTTP/1.1 in the clear and over TLS; HTTP/2 where the server offers it over TLS. Deliberately absent: redirects (the
+//! guest sees them and asks again, which is checked again), cookies, decompression, proxies from the environment.
+//!
+//! Each [`Egress`] has a pool of its own, so that no connection of one workload ever carries a request of another.
+
+use std::{
+    error::Error,
+    fmt,
+    pin::pin,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
+
+use futures::future::{Either, select};
+use http::{Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use hyper_rustls::{ConfigBuilderExt, HttpsConnector};
+use hyper_util::{
+    client::legacy::{Client, connect::capture_connection},
+    rt::{TokioExecutor, TokioTimer},
+};
+use rustls::ClientConfig;
+use samara_model::{Body, Capability, HttpGrant};
+use tokio::{sync::Semaphore, time::timeout};
+
+use crate::{Denial, Recorder};
+
+mod address;
+mod body;
+mod connect;
+mod error;
+mod request;
+#[cfg(test)]
+mod tests;
+
+pub use address::not_public;
+pub use connect::{Resolver, SystemResolver};
+pub use error::EgressError;
+
+use body::Timed;
+use connect::{Connecting, Connector};
+use request::{HeadLimits, Origin};
+
+/// The smallest buffer the client reads heads into.
+const MIN_HEAD_BYTES: usize = 8 << 10;
+
+/// What a guest asks of the time one request may take; `None` is the policy's own, which is also the most it gets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Timeouts {
+    /// Until there is a connection, TLS included.
     pub connect: Option<Duration>,
+    /// From there to the head of the response.
     pub first_byte: Option<Duration>,
+    /// Between two pieces of the response's body, while the guest waits for one.
     pub between_bytes: Option<Duration>,
 }
-#[derive(Debug, thiserror::Error)]
-pub enum EgressError {
-    #[error("denied")]
-    Denied {},
-    #[error("prohibited")]
-    AddressProhibited {},
-    #[error("other")]
-    Other,
+
+/// What one workload's requests may be.
+#[derive(Clone, Debug)]
+pub struct EgressPolicy {
+    /// The origins it may reach.
+    pub grant: HttpGrant,
+    /// Is told of uses and denials.
+    pub recorder: Arc<dyn Recorder>,
+    /// Looks names up.
+    pub resolver: Arc<dyn Resolver>,
+    /// Whom to trust over TLS. Its ALPN protocols and session cache are replaced.
+    pub tls: Arc<ClientConfig>,
+    /// Time for one look-up of a name.
+    pub lookup: Duration,
+    /// Time for a connection, TLS included; the most a guest may ask for.
+    pub connect: Duration,
+    /// Time for the head of a response; the most a guest may ask for.
+    pub first_byte: Duration,
+    /// Time between two pieces of a response's body; the most a guest may ask for.
+    pub between_bytes: Duration,
+    /// How long an idle connection is kept.
+    pub idle: Duration,
+    /// Idle connections kept per origin.
+    pub idle_per_origin: usize,
+    /// Connections at once, idle ones included.
+    pub connections: usize,
+    /// Bytes of a request's or a response's head; less than 8 KiB is taken as 8 KiB for responses.
+    pub head_bytes: usize,
+    /// Fields of a request's or a response's head.
+    pub head_fields: usize,
 }
-impl Egress {
-    pub fn new(_: HttpGrant, _: Arc<dyn Recorder>) -> Self {
-        Self
+
+impl EgressPolicy {
+    /// The defaults around a grant: the system's resolver, the web's certificate authorities.
+    pub fn new(grant: HttpGrant, recorder: Arc<dyn Recorder>) -> Self {
+        Self {
+            grant,
+            recorder,
+            resolver: Arc::new(SystemResolver),
+            tls: Arc::clone(&WEB_TLS),
+            lookup: Duration::from_secs(10),
+            connect: Duration::from_secs(30),
+            first_byte: Duration::from_secs(600),
+            between_bytes: Duration::from_secs(600),
+            idle: Duration::from_secs(30),
+            idle_per_origin: 16,
+            connections: 256,
+            head_bytes: 64 << 10,
+            head_fields: 128,
+        }
     }
-    pub async fn send(&self, _: http::Request<Body>, _: Timeouts) -> Result<http::Response<Body>, EgressError> {
-        Err(EgressError::Denied {})
+}
+
+/// Trust in the web's certificate authorities; made once, because the list is long.
+static WEB_TLS: LazyLock<Arc<ClientConfig>> = LazyLock::new(|| {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    Arc::new(versions.expect("ring has the cipher suites of TLS 1.2 and 1.3").with_webpki_roots().with_no_client_auth())
+});
+
+/// TLS sessions one workload may resume.
+const TLS_SESSIONS: usize = 64;
+
+/// The way out for one workload's requests. Made once per workload, shared by its calls.
+pub struct Egress {
+    policy: EgressPolicy,
+    connecting: Arc<Connecting>,
+    client: Client<HttpsConnector<Connector>, Body>,
+}
+
+impl fmt::Debug for Egress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Egress").field("grant", &self.policy.grant).finish_non_exhaustive()
+    }
+}
+
+impl Egress {
+    /// A way out with the defaults of [`EgressPolicy::new`].
+    pub fn new(grant: HttpGrant, recorder: Arc<dyn Recorder>) -> Self {
+        Self::with_policy(EgressPolicy::new(grant, recorder))
+    }
+
+    /// A way out with a pool of its own.
+    pub fn with_policy(policy: EgressPolicy) -> Self {
+        let mut tls = ClientConfig::clone(&policy.tls);
+        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        // Sessions are as private as connections: a server could tell that two workloads share a host.
+        tls.resumption = rustls::client::Resumption::in_memory_sessions(TLS_SESSIONS);
+        let connecting = Arc::new(Connecting {
+            private: policy.grant.private,
+            resolver: Arc::clone(&policy.resolver),
+            recorder: Arc::clone(&policy.recorder),
+            connections: Arc::new(Semaphore::new(policy.connections)),
+            max_connections: policy.connections,
+            lookup: policy.lookup,
+            connect: policy.connect,
+        });
+        let connector = Connector(Arc::clone(&connecting));
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .timer(TokioTimer::new())
+            .pool_idle_timeout(policy.idle)
+            .pool_max_idle_per_host(policy.idle_per_origin)
+            .http1_max_buf_size(policy.head_bytes.max(MIN_HEAD_BYTES))
+            .http1_max_headers(policy.head_fields)
+            .http2_max_header_list_size(u32::try_from(policy.head_bytes).unwrap_or(u32::MAX))
+            .build(HttpsConnector::from((connector, tls)));
+        Self { policy, connecting, client }
+    }
+
+    /// Sends a request and waits for the head of its response; the bodies stream. Dropping the future or the response's
+    /// body closes the connection. The URI is absolute.
+    ///
+    /// # Errors
+    /// The origin or where it leads is not granted, the request is not one that may be sent, or there is no response; each
+    /// with the error code of `wasi:http`.
+    pub async fn send(&self, mut request: Request<Body>, asked: Timeouts) -> Result<Response<Body>, EgressError> {
+        let origin = Origin::of(request.uri())?;
+        self.check(&origin)?;
+        let head = HeadLimits { bytes: self.policy.head_bytes, fields: self.policy.head_fields };
+        request::prepare(&mut request, &origin, head)?;
+        let at_most = |asked: Option<Duration>, limit: Duration| asked.map_or(limit, |asked| asked.min(limit));
+
+        let mut captured = capture_connection(&mut request);
+        let mut response = pin!(self.client.request(request));
+        let connected = pin!(async {
+            captured.wait_for_connection_metadata().await;
+        });
+        // There is a response without a connection first when there is none to be had: then it is an error.
+        let connect = at_most(asked.connect, self.policy.connect);
+        let response = match timeout(connect, select(response.as_mut(), connected)).await {
+            Err(_) => return Err(self.connecting.timed_out()),
+            Ok(Either::Left((response, _))) => response,
+            Ok(Either::Right(((), response))) => {
+                let first_byte = at_most(asked.first_byte, self.policy.first_byte);
+                timeout(first_byte, response).await.map_err(|_| EgressError::ResponseTimeout)?
+            }
+        };
+        let mut response = response.map_err(|error| self.meaning(&error))?;
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return Err(EgressError::UpgradeFailed);
+        }
+        request::remove_hop_by_hop(response.headers_mut());
+        let between = at_most(asked.between_bytes, self.policy.between_bytes);
+        Ok(response.map(|incoming| Timed::new(incoming, between).boxed_unsync()))
+    }
+
+    /// Whether the grant includes an origin, before it is known where that leads.
+    fn check(&self, origin: &Origin) -> Result<(), EgressError> {
+        let recorder = &self.policy.recorder;
+        if self.policy.grant.allows(origin.scheme(), &origin.host, origin.port) {
+            recorder.used(Capability::Http, &origin.to_string(), "request");
+            return Ok(());
+        }
+        let what = format!("request to `{origin}`");
+        let grant = format!("http = [\"{origin}\"]");
+        recorder.denied(&Denial { capability: Capability::Http, what: what.clone(), grant: grant.clone() });
+        Err(EgressError::Denied { what, grant })
+    }
+
+    fn meaning(&self, error: &(dyn Error + 'static)) -> EgressError {
+        let (bytes, fields) = (self.policy.head_bytes as u64, self.policy.head_fields as u64);
+        EgressError::find(error, &EgressError::ResponseHeaderSize { bytes, fields })
     }
 }
