@@ -3,6 +3,7 @@
 mod grant;
 mod server;
 mod time;
+mod tls;
 mod wire;
 
 use std::{
