@@ -7,11 +7,14 @@ mod body;
 mod call;
 mod fault;
 mod grant;
+#[cfg(test)]
+mod hammer;
 mod limit;
 mod name;
 mod unit;
 
 pub mod manifest;
+pub mod route;
 
 pub use body::{Body, BodyError, empty, full};
 pub use call::{Call, Caller, Command, Encoding, Function, HttpCall, Reply, Shape, Sink, SinkClosed, Stdio};
@@ -21,4 +24,5 @@ pub use grant::{
 };
 pub use limit::Limits;
 pub use name::{NameError, Tenant, WorkloadId};
+pub use route::{Match, Miss, Pattern, Route, RouteTable};
 pub use unit::{UnitError, format_bytes, format_duration, parse_bytes, parse_duration, parse_rate};
