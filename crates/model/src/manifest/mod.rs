@@ -1,1 +1,76 @@
 //! The two files of a deployment: an app's `samara.toml` and the operator's host file.
+//!
+//! Text in, plain data out: nothing here opens a file, so relative paths and `file:` references stay as they were
+//! written until [`App::resolve_paths`] and the loader deal with them. A file is read to its end before it is refused:
+//! every problem is reported at once, each as `file:line:column: what is wrong; what would fix it`.
+//!
+//! Both files are walked by hand over TOML's spanned tables rather than through serde, because serde stops at the first
+//! error and does not know where the key it misses should have been. Keys that a later version brings are refused by
+//! name (`not_yet.rs`), so that nobody believes them to be in force.
+
+mod app;
+mod grants;
+mod host;
+mod limits;
+mod not_yet;
+mod reader;
+#[cfg(test)]
+mod tests;
+
+use std::{fmt, path::PathBuf};
+
+pub use app::{App, Source, Store, Trigger, Workload};
+pub use host::{
+    BODY_TIMEOUT, HEADER_TIMEOUT, Host, HttpSettings, IDLE_TIMEOUT, LISTEN_ADMIN, LISTEN_HTTP, LogFormat,
+    MAX_CONNECTIONS, TenantQuota, UnknownTenant,
+};
+pub use limits::{LimitOver, LimitOverrides};
+pub use reader::{MAX_MANIFEST_BYTES, MAX_PROBLEMS};
+
+/// A place in a file, both counted from 1; columns count characters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// The line.
+    pub line: u32,
+    /// The column.
+    pub column: u32,
+}
+
+/// One thing wrong with a file, and what would fix it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The file, as it was named to the parser.
+    pub file: PathBuf,
+    /// Where in it.
+    pub position: Position,
+    /// What is wrong and what would fix it.
+    pub message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Position { line, column } = self.position;
+        write!(f, "{}:{line}:{column}: {}", self.file.display(), self.message)
+    }
+}
+
+/// Everything wrong with a file, in the order of its lines; printed one problem a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ManifestErrors {
+    /// The problems: at least one, at most [`MAX_PROBLEMS`].
+    pub problems: Vec<Problem>,
+}
+
+impl fmt::Display for ManifestErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.problems.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            problem.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ManifestErrors {}

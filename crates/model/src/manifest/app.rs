@@ -1,0 +1,334 @@
+//! An app's `samara.toml`: its workloads, the stores they use and the triggers that start them.
+
+use std::path::{Path, PathBuf};
+
+use http::Method;
+
+use super::{
+    Host, LimitOverrides, ManifestErrors, Position, Problem,
+    grants::{self, Given},
+    reader::{Item, Reader, Report, did_you_mean},
+};
+use crate::{Grants, Limits, Pattern, RouteTable, Tenant, name::check_name, route};
+
+/// One app: workloads under names, what they use and what starts them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct App {
+    /// The file it was read from, as it was named to [`App::parse`].
+    pub file: PathBuf,
+    /// Its name, unique in a tenant.
+    pub name: String,
+    /// Its version, for people.
+    pub version: Option<String>,
+    /// Whose it is.
+    pub tenant: Tenant,
+    /// Its workloads, in the order of the file.
+    pub workloads: Vec<Workload>,
+    /// Its stores, in the order of the file.
+    pub stores: Vec<Store>,
+    /// Its triggers, in the order of the file.
+    pub triggers: Vec<Trigger>,
+}
+
+/// Where a workload's artifact comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// As the manifest writes it.
+    pub text: String,
+    /// The file it means: relative to the manifest until [`App::resolve_paths`].
+    pub path: PathBuf,
+    /// Where the manifest says so.
+    pub position: Position,
+}
+
+/// One workload.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Workload {
+    /// Its name, unique in the app.
+    pub name: String,
+    /// Its artifact.
+    pub source: Source,
+    /// The contract it must be served by; `None` chooses by fit.
+    pub contract: Option<String>,
+    /// Whether a need that is not granted refuses the load.
+    pub strict: bool,
+    /// Handed to the contract as they are.
+    pub settings: toml::Table,
+    /// Calls served by one instance; 0 is a fresh instance for each.
+    pub reuse: u32,
+    /// Arguments after the program's name.
+    pub args: Vec<String>,
+    /// What it is given, but for the values in `config_files`.
+    pub grants: Grants,
+    /// Files whose values the loader adds to `grants.config`.
+    pub config_files: Vec<PathBuf>,
+    /// What it says about its limits.
+    pub limits: LimitOverrides,
+    /// The line of its header.
+    pub line: u32,
+}
+
+/// A provider opened under a name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Store {
+    /// The name workloads are granted it by.
+    pub name: String,
+    /// What opens it: `memory`, `redb:./data/carts.redb`.
+    pub provider: String,
+    /// Handed to the provider as they are.
+    pub settings: toml::Table,
+    /// The line of its header.
+    pub line: u32,
+}
+
+/// What starts a workload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trigger {
+    /// HTTP requests of one route.
+    Http {
+        /// The host asked for, in lower case; `None` is any.
+        host: Option<String>,
+        /// The methods; empty is any.
+        methods: Vec<Method>,
+        /// The pattern of the path.
+        path: Pattern,
+        /// The name of the workload.
+        target: String,
+        /// The export or operation to call, where the workload is called as a function.
+        operation: Option<String>,
+        /// The line of its header.
+        line: u32,
+    },
+}
+
+impl App {
+    /// Reads the text of a `samara.toml`; `file` names it in messages.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, at once.
+    pub fn parse(text: &str, file: &Path) -> Result<Self, ManifestErrors> {
+        let report = Report::new(file, text);
+        let root = report.parse();
+        let app = root.as_ref().and_then(|root| read(Reader::root(&report, "manifest", root), file));
+        report.finish(app)
+    }
+
+    /// Makes every relative path of the manifest relative to `folder`, the one that holds the manifest.
+    pub fn resolve_paths(&mut self, folder: &Path) {
+        let resolve = |path: &mut PathBuf| *path = folder.join(&path);
+        for workload in &mut self.workloads {
+            resolve(&mut workload.source.path);
+            workload.config_files.iter_mut().for_each(resolve);
+            workload.grants.fs.iter_mut().for_each(|grant| resolve(&mut grant.host));
+        }
+        for store in &mut self.stores {
+            // Only what says that it is a path: `redb:./carts.redb`, not `workload:carts`.
+            if let Some((scheme, path)) = store.provider.split_once(':')
+                && (path.starts_with("./") || path.starts_with("../"))
+            {
+                store.provider = format!("{scheme}:{}", folder.join(path).display());
+            }
+        }
+    }
+
+    /// Checks the app against the operator's file: its tenant must be known and no limit over a ceiling.
+    ///
+    /// # Errors
+    /// Every limit that is over, with what it may be at most; or the tenant.
+    pub fn check(&self, host: &Host) -> Result<(), ManifestErrors> {
+        let problem = |position, message| Problem { file: self.file.clone(), position, message };
+        let quota = host.tenant(&self.tenant).map_err(|unknown| ManifestErrors {
+            problems: vec![problem(Position { line: 1, column: 1 }, unknown.to_string())],
+        })?;
+        let mut problems = Vec::new();
+        for workload in &self.workloads {
+            for over in workload.limits.check(&quota.limits) {
+                let position = over.position.unwrap_or(Position { line: workload.line, column: 1 });
+                let message = format!(
+                    "`{}` of workload `{}`: `{}` is over the ceiling of `{}` that tenant `{}` has; lower it, or raise it in [tenant.{}] of the host file",
+                    over.key, workload.name, over.asked, over.ceiling, self.tenant, self.tenant
+                );
+                problems.push(problem(position, message));
+            }
+        }
+        if problems.is_empty() { Ok(()) } else { Err(ManifestErrors { problems }) }
+    }
+}
+
+impl Workload {
+    /// The limits it runs under: the defaults of `samara serve`, what it says itself, and its tenant's ceilings.
+    pub fn effective_limits(&self, ceiling: &LimitOverrides) -> Limits {
+        let mut limits = self.limits.apply(&Limits::serve());
+        ceiling.clamp(&mut limits);
+        limits
+    }
+}
+
+/// Stores that were granted, and where: checked once all stores are known.
+type Granted<'a> = Vec<(String, Item<'a>)>;
+
+fn read(mut root: Reader<'_>, file: &Path) -> Option<App> {
+    let head = root.require("app", "[app]").and_then(|item| item.table("app", "[app]")).map(read_head);
+
+    let mut granted = Granted::new();
+    let mut workloads = Vec::new();
+    let mut workload_names = Vec::new();
+    for item in named_tables(&mut root, "workload", "[workload.NAME]") {
+        workload_names.push(item.key);
+        workloads.extend(read_workload(&item, &mut granted));
+    }
+
+    let mut stores = Vec::new();
+    let mut store_names = Vec::new();
+    for item in named_tables(&mut root, "store", "[store.NAME]") {
+        store_names.push(item.key);
+        stores.extend(read_store(&item));
+    }
+
+    let mut triggers = Vec::new();
+    let mut routes = RouteTable::new();
+    for item in root.take("trigger").and_then(|item| item.array("[[trigger]]")).into_iter().flatten() {
+        triggers.extend(read_trigger(&item, &workload_names, &mut routes));
+    }
+    root.finish();
+
+    for (store, item) in &granted {
+        if !store_names.contains(&store.as_str()) {
+            let near = did_you_mean(store, store_names.iter().copied());
+            item.problem(format!("store `{store}` is not declared; `[store.{store}]` would declare it{near}"));
+        }
+    }
+    let (name, version, tenant) = head?;
+    Some(App { file: file.to_owned(), name: name?, version, tenant, workloads, stores, triggers })
+}
+
+fn read_head(mut reader: Reader<'_>) -> (Option<String>, Option<String>, Tenant) {
+    let name = reader
+        .require("name", "name = \"shop\"")
+        .and_then(|item| item.parse("shop", |name| check_name(name).map(|()| name.to_owned())));
+    let version = reader.take("version").and_then(|item| item.text("1.0.0")).map(str::to_owned);
+    let tenant = reader.take("tenant").and_then(|item| item.parse("acme", Tenant::new)).unwrap_or_default();
+    reader.finish();
+    (name, version, tenant)
+}
+
+/// The entries of `[workload.*]` or `[store.*]` whose names are names.
+fn named_tables<'a>(root: &mut Reader<'a>, key: &'static str, example: &str) -> Vec<Item<'a>> {
+    let Some(reader) = root.take(key).and_then(|item| item.table("names", example)) else { return Vec::new() };
+    let items = reader.entries();
+    items.filter(|item| check_name(item.key).map_err(|error| item.problem(error)).is_ok()).collect()
+}
+
+fn read_workload<'a>(item: &Item<'a>, granted: &mut Granted<'a>) -> Option<Workload> {
+    let mut reader = item.table("workload", "[workload.NAME]")?;
+    let source = reader.require("source", "source = \"./guest.wasm\"").and_then(|item| {
+        let text = item.text("./guest.wasm")?;
+        if let Some((scheme, _)) = text.split_once("://") {
+            item.problem(format!("no source has the scheme `{scheme}://`; write a path, such as `./guest.wasm`"));
+            return None;
+        }
+        Some(Source { text: text.to_owned(), path: text.into(), position: item.position() })
+    });
+    let contract = reader.take("contract").and_then(|item| item.text("auto")).filter(|name| *name != "auto");
+    let strict = reader.take("strict").and_then(|item| item.boolean()).unwrap_or_default();
+    let settings = reader.take("settings").and_then(|item| item.as_it_is("settings = {}")).unwrap_or_default();
+    let reuse = reader.take("reuse").and_then(|item| item.number()).unwrap_or_default();
+    let args = reader.take("args").and_then(|item| read_args(&item)).unwrap_or_default();
+    only(&mut reader, "compile", "optimized");
+    only(&mut reader, "update", "never");
+    let Given { grants, config_files, log_bytes_per_second, stores } = reader
+        .take("grants")
+        .and_then(|item| item.table("grants", "grants = { kv = [\"carts\"] }"))
+        .map(grants::read)
+        .unwrap_or_default();
+    granted.extend(stores);
+    let mut limits = reader
+        .take("limits")
+        .and_then(|item| item.table("limits", "limits = { memory = \"64MiB\" }"))
+        .map(LimitOverrides::read)
+        .unwrap_or_default();
+    if let Some((item, rate)) = log_bytes_per_second {
+        if limits.log_bytes_per_second.is_some() {
+            item.problem("`log` is set in the limits too; remove one");
+        }
+        limits.log_bytes_per_second = Some(rate);
+        limits.positions.push(("log", item.position()));
+    }
+    reader.belongs(grants::KEYS, "grants");
+    reader.belongs(LimitOverrides::KEYS, "limits");
+    reader.finish();
+    Some(Workload {
+        name: item.key.to_owned(),
+        source: source?,
+        contract: contract.map(str::to_owned),
+        strict,
+        settings,
+        reuse,
+        args,
+        grants,
+        config_files,
+        limits,
+        line: item.line(),
+    })
+}
+
+/// A key that has one value in this version.
+fn only(reader: &mut Reader<'_>, key: &'static str, value: &str) {
+    if let Some(item) = reader.take(key)
+        && let Some(text) = item.text(value)
+        && text != value
+    {
+        item.problem(format!("`{text}` is not known; write `{value}`"));
+    }
+}
+
+/// Arguments may repeat and may be empty, so that they are not a list of names.
+fn read_args(item: &Item<'_>) -> Option<Vec<String>> {
+    let example = "args = [\"--verbose\"]";
+    Some(item.array(example)?.iter().filter_map(|arg| arg.any_text(example)).map(str::to_owned).collect())
+}
+
+fn read_store(item: &Item<'_>) -> Option<Store> {
+    let mut reader = item.table("store", "[store.NAME]")?;
+    let provider = reader.require("provider", "provider = \"memory\"").and_then(|item| item.text("memory"));
+    let settings = reader.take("settings").and_then(|item| item.as_it_is("settings = {}")).unwrap_or_default();
+    reader.finish();
+    Some(Store { name: item.key.to_owned(), provider: provider?.to_owned(), settings, line: item.line() })
+}
+
+fn read_trigger(item: &Item<'_>, workloads: &[&str], routes: &mut RouteTable<u32>) -> Option<Trigger> {
+    let mut reader = item.table("trigger", "[[trigger]]")?;
+    let line = reader.line();
+    let http = reader.take("http");
+    let target = reader.take("fn");
+    let operation = reader.take("operation").and_then(|item| item.text("add")).map(str::to_owned);
+    // A trigger of a kind that comes later is refused as such, not for lacking what this version's kinds need.
+    let complete = !reader.waits();
+    if complete && http.is_none() {
+        reader.problem("[[trigger]] has nothing that starts it; write `http = { path = \"/\" }`");
+    }
+    if complete && target.is_none() {
+        reader.problem("[[trigger]] names no workload; write `fn = \"NAME\"`");
+    }
+    reader.finish();
+
+    let target = target.and_then(|item| {
+        let name = item.text("cart")?;
+        if !workloads.contains(&name) {
+            let near = did_you_mean(name, workloads.iter().copied());
+            item.problem(format!("no workload `{name}` in this app; `[workload.{name}]` would declare it{near}"));
+        }
+        Some(name.to_owned())
+    });
+    let http = http?;
+    let mut reader = http.table("http", "http = { path = \"/\" }")?;
+    let host = reader.take("host").and_then(|item| item.parse("shop.test", route::parse_host));
+    let methods = reader.take("methods").and_then(|item| item.list("GET", route::parse_method)).unwrap_or_default();
+    let path = reader.require("path", "path = \"/\"").and_then(|item| item.parse("/cart/:id", str::parse::<Pattern>));
+    reader.finish();
+    let path = path?;
+    if let Err(conflict) = routes.insert(host.as_deref(), &methods, &path, line) {
+        http.problem(format!("{conflict} in line {}; remove one", conflict.existing.value));
+    }
+    Some(Trigger::Http { host, methods, path, target: target?, operation, line })
+}

@@ -1,0 +1,462 @@
+//! Manifests that read, manifests that are refused with the fix, and bytes that are neither.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use http::Method;
+
+use super::{App, Host, LimitOverrides, LogFormat, MAX_MANIFEST_BYTES, MAX_PROBLEMS, Trigger};
+use crate::{KvOperation, Limits, Tenant};
+
+/// Every key of an app manifest that this version reads.
+const SHOP: &str = r#"
+[app]
+name = "shop"
+version = "1.4.0"
+tenant = "acme"
+
+[workload.cart]
+source = "./cart.wasm"
+contract = "wasi-http"
+strict = true
+settings = { depth = { of = [1, 2.5, "x", true, 2026-01-01] } }
+reuse = 10
+compile = "optimized"
+update = "never"
+args = ["--verbose", "", "--verbose"]
+[workload.cart.grants]
+kv = [{ store = "carts", ops = ["get", "set"] }, "cache"]
+http = { allow = ["https://api.example", "https://*.cdn.example:8443"], private = true }
+fs = [{ host = "./public", guest = "/", write = true, quota = "100MiB" }, { host = "/srv", guest = "/srv" }]
+env = { GREETING = "hi" }
+config = ["file:./cart.toml"]
+net = { connect = ["10.0.0.5:5432"], listen = ["[::1]:80"] }
+log = "32KiB/s"
+clock = "5ms"
+[workload.cart.limits]
+memory = "64MiB"
+cpu = "50ms"
+concurrency = 8
+headers = 4096
+
+[workload."a.b"]
+source = "hello.wasm"
+contract = "auto"
+grants = { config = { COLOUR = "red" }, http = ["http://127.0.0.1:9000"] }
+
+[store.carts]
+provider = "redb:./data/carts.redb"
+settings = { fsync = true }
+
+[store.cache]
+provider = "memory"
+
+[[trigger]]
+http = { host = "Shop.test", methods = ["GET", "HEAD"], path = "/cart/:id" }
+fn = "cart"
+operation = "show"
+
+[[trigger]]
+http = { path = "/*rest" }
+fn = "a.b"
+"#;
+
+fn app(text: &str) -> App {
+    App::parse(text, Path::new("samara.toml")).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+fn host(text: &str) -> Host {
+    Host::parse(text, Path::new("host.toml")).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+#[test]
+fn an_app_says_all_of_it() {
+    let app = app(SHOP);
+    assert_eq!((app.name.as_str(), app.version.as_deref(), app.tenant.as_str()), ("shop", Some("1.4.0"), "acme"));
+
+    let [cart, other] = &app.workloads[..] else { panic!("{:?}", app.workloads) };
+    assert_eq!((cart.name.as_str(), cart.line, cart.source.text.as_str()), ("cart", 7, "./cart.wasm"));
+    assert_eq!((cart.source.position.line, cart.source.position.column), (8, 10));
+    assert_eq!((cart.contract.as_deref(), cart.strict, cart.reuse), (Some("wasi-http"), true, 10));
+    assert_eq!(cart.args, ["--verbose", "", "--verbose"]);
+    assert_eq!(cart.settings["depth"]["of"][1].as_float(), Some(2.5));
+    let grants = &cart.grants;
+    assert_eq!(grants.kv["carts"].operations, [KvOperation::Get, KvOperation::Set]);
+    assert_eq!(grants.kv["cache"].operations, KvOperation::ALL);
+    assert!(grants.http.allows("https", "a.cdn.example", 8443) && grants.http.private);
+    assert_eq!(grants.fs[0].quota_bytes, Some(100 << 20));
+    assert!(grants.fs[0].write && !grants.fs[1].write);
+    assert_eq!(grants.env["GREETING"], "hi");
+    assert_eq!(cart.config_files, [PathBuf::from("./cart.toml")]);
+    assert_eq!((grants.net.connect.len(), grants.net.listen.len(), grants.net.any), (1, 1, false));
+    assert_eq!(grants.clock, Some(Duration::from_millis(5)));
+    let limits = cart.limits.apply(&Limits::serve());
+    assert_eq!((limits.memory_bytes, limits.cpu), (64 << 20, Some(Duration::from_millis(50))));
+    assert_eq!((limits.concurrency, limits.header_bytes), (8, 4096));
+    assert_eq!((limits.log_bytes_per_second, limits.queue), (Some(32 << 10), Limits::serve().queue));
+
+    assert_eq!((other.name.as_str(), other.contract.as_deref()), ("a.b", None));
+    assert_eq!(other.grants.config["COLOUR"], "red");
+    assert!(!other.grants.http.private);
+    assert_eq!(other.grants.clock, Some(Duration::from_millis(1)), "a served guest's clock is coarse");
+
+    assert_eq!((app.stores[0].provider.as_str(), app.stores[1].name.as_str()), ("redb:./data/carts.redb", "cache"));
+    let Trigger::Http { host, methods, path, target, operation, line } = &app.triggers[0];
+    assert_eq!((host.as_deref(), methods.as_slice()), (Some("shop.test"), &[Method::GET, Method::HEAD][..]));
+    assert_eq!((path.as_str(), target.as_str(), operation.as_deref(), *line), ("/cart/:id", "cart", Some("show"), 43));
+}
+
+#[test]
+fn relative_paths_become_the_manifests_own() {
+    let mut app = app(SHOP);
+    app.resolve_paths(Path::new("/apps/shop"));
+    let cart = &app.workloads[0];
+    assert_eq!(cart.source.path, Path::new("/apps/shop/./cart.wasm"));
+    assert_eq!(cart.config_files, [PathBuf::from("/apps/shop/./cart.toml")]);
+    assert_eq!(cart.grants.fs[0].host, Path::new("/apps/shop/./public"));
+    assert_eq!(cart.grants.fs[1].host, Path::new("/srv"), "an absolute path stays");
+    assert_eq!(app.stores[0].provider, "redb:/apps/shop/./data/carts.redb");
+    assert_eq!(app.stores[1].provider, "memory");
+}
+
+#[test]
+fn a_host_file_says_all_of_it() {
+    let host = host(
+        r#"
+        listen = { http = "127.0.0.1:80", admin = "[::1]:9090" }
+        [http]
+        max_connections = 5
+        header_timeout = "1s"
+        [engine]
+        wasi03 = false
+        instances = 100
+        [tenant.acme]
+        memory = "1GiB"
+        concurrency = 256
+        rate = "500/s"
+        limits = { memory = "256MiB", cpu = "1s", response_body = "1MiB" }
+        [tenant.other]
+        [telemetry]
+        log = "json"
+        "#,
+    );
+    assert_eq!(host.listen_http.map(|address| address.port()), Some(80));
+    assert_eq!(host.listen_admin.map(|address| address.to_string()).as_deref(), Some("[::1]:9090"));
+    assert_eq!((host.http.max_connections, host.http.header_timeout), (5, Duration::from_secs(1)));
+    assert_eq!(host.http.idle_timeout, super::IDLE_TIMEOUT);
+    assert_eq!((host.wasi03, host.instances, host.log), (false, Some(100), LogFormat::Json));
+    let acme = host.tenant(&Tenant::new("acme").unwrap()).unwrap();
+    assert_eq!((acme.memory_bytes, acme.concurrency, acme.rate_per_second), (Some(1 << 30), Some(256), Some(500)));
+    let unknown = host.tenant(&Tenant::default()).unwrap_err().to_string();
+    assert_eq!(
+        unknown,
+        "tenant `default` is not in the host file `host.toml`; `[tenant.default]` there would admit it"
+    );
+}
+
+#[test]
+fn without_a_host_file_every_tenant_is_served_and_nothing_is_lowered() {
+    let host = Host::default();
+    assert_eq!(app(SHOP).check(&host), Ok(()));
+    let quota = host.tenant(&Tenant::new("anyone").unwrap()).unwrap();
+    assert_eq!(app(SHOP).workloads[1].effective_limits(&quota.limits), Limits::serve());
+    assert_eq!(self::host(""), Host { file: Some("host.toml".into()), unlisted: None, ..Host::default() });
+}
+
+#[test]
+fn a_ceiling_refuses_what_is_asked_for_and_lowers_what_is_not() {
+    let host = host("tenant.acme.limits = { memory = \"32MiB\", cpu = \"40ms\", queue = 3, response_body = \"1MiB\" }");
+    let errors = app(SHOP).check(&host).unwrap_err().to_string();
+    let lines: Vec<_> = errors.lines().collect();
+    assert_eq!(
+        lines[0],
+        "samara.toml:26:10: `memory` of workload `cart`: `64MiB` is over the ceiling of `32MiB` that tenant `acme` has; \
+         lower it, or raise it in [tenant.acme] of the host file"
+    );
+    assert!(lines[1].contains("`cpu` of workload `cart`: `50ms` is over the ceiling of `40ms`"), "{errors}");
+    assert_eq!(lines.len(), 2, "{errors}");
+    let ceiling = &host.tenant(&Tenant::new("acme").unwrap()).unwrap().limits;
+    let limits = app(SHOP).workloads[1].effective_limits(ceiling);
+    assert_eq!((limits.queue, limits.response_body_bytes), (3, Some(1 << 20)), "unbounded is over any ceiling");
+    assert_eq!(limits.concurrency, Limits::serve().concurrency);
+
+    let stranger = app(&SHOP.replace("acme", "stranger")).check(&host).unwrap_err().to_string();
+    assert!(stranger.contains("`[tenant.stranger]` there would admit it"), "{stranger}");
+}
+
+/// Every limit can be written, and writing its default changes nothing.
+#[test]
+fn every_limit_reads_back_as_it_is_written() {
+    let base = Limits::serve();
+    for key in LimitOverrides::KEYS {
+        let read = ["3", "\"3s\"", "\"3/s\""].into_iter().find_map(|value| {
+            let text = format!("tenant.a.limits = {{ {key} = {value} }}");
+            Host::parse(&text, Path::new("host.toml")).ok()
+        });
+        let limits = read.unwrap_or_else(|| panic!("{key} does not read")).tenants.into_values().next().unwrap().limits;
+        assert_ne!(limits.apply(&base), base, "{key} changes nothing");
+        let raised = LimitOverrides { positions: Vec::new(), ..limits.clone() };
+        assert!(raised.check(&limits).is_empty(), "{key} is not over itself");
+        assert!(limits.position(key).is_some());
+    }
+}
+
+/// `text` below a sound head is refused with these problems and no others; each is written `line:column: message`.
+#[track_caller]
+fn refused(text: &str, problems: &[&str]) {
+    let text = format!("app.name = \"a\"\n{text}");
+    let found = App::parse(&text, Path::new("f")).map(|_| ()).unwrap_err().to_string();
+    let wanted: Vec<_> = problems.iter().map(|problem| format!("f:{problem}")).collect();
+    assert_eq!(found.lines().collect::<Vec<_>>(), wanted, "{text}");
+}
+
+/// The same for one workload's inside: `text` is line 4 of the file.
+#[track_caller]
+fn refused_workload(text: &str, problems: &[&str]) {
+    refused(&format!("[workload.w]\nsource = \"w.wasm\"\n{text}"), problems);
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_the_nearest() {
+    refused_workload(
+        "limits.memmory = \"1MiB\"",
+        &["4:8: unknown key `memmory` in [workload.w.limits]; did you mean `memory`?"],
+    );
+    refused("[workloads.w]", &["2:2: unknown key `workloads` in the file; did you mean `workload`?"]);
+    refused("[nonsense]", &["2:2: unknown key `nonsense` in the file; known keys: app, workload, store, trigger"]);
+    refused_workload(
+        "memory = \"1MiB\"\nkv = []",
+        &["4:1: `memory` belongs in [workload.w.limits]", "5:1: `kv` belongs in [workload.w.grants]"],
+    );
+}
+
+#[test]
+fn what_comes_later_is_refused_by_name() {
+    refused_workload(
+        "source2 = 1\ncompile = \"tiered\"",
+        &[
+            "4:1: unknown key `source2` in [workload.w]; did you mean `source`?",
+            "5:11: `compile` in [workload.w]: tiered compilations (`compile = \"tiered\"`) are not in this version yet; remove it",
+        ],
+    );
+    refused_workload("grants.sql = [\"x\"]", &["4:8: `sql` grants are not in this version yet; remove it"]);
+    refused(
+        "[[trigger]]\ncron = \"0 3 * * *\"\nfn = \"w\"",
+        &[
+            "3:1: `cron` triggers are not in this version yet; remove it",
+            "4:6: `fn` in [[trigger]]: no workload `w` in this app; `[workload.w]` would declare it",
+        ],
+    );
+    refused("[[proxy]]\nlisten = 1", &["2:3: data planes (`[[proxy]]`) are not in this version yet; remove it"]);
+    refused(
+        "workload.w.source = \"oci://r/c\"",
+        &["2:21: `source` in [workload.w]: sources in registries (`oci://`) are not in this version yet; remove it"],
+    );
+    let tls = Host::parse("[tls]\n[telemetry]\notlp = 1", Path::new("h")).unwrap_err().to_string();
+    assert_eq!(
+        tls,
+        "h:1:2: TLS listeners (`[tls]`) are not in this version yet; remove it\n\
+                     h:3:1: OpenTelemetry exports (`otlp`) are not in this version yet; remove it"
+    );
+}
+
+#[test]
+fn values_that_do_not_parse_name_their_key_and_the_fix() {
+    for (text, problem) in [
+        (
+            "limits.memory = \"64 lightyears\"",
+            "4:17: `memory` in [workload.w.limits]: `64 lightyears` is not a size; write `64MiB`, `512KiB` or a number of bytes",
+        ),
+        (
+            "limits.deadline = 5",
+            "4:19: `deadline` in [workload.w.limits]: `5` is not a duration; write `50ms`, `2s` or `1m`",
+        ),
+        (
+            "limits.queue = -1",
+            "4:16: `queue` in [workload.w.limits]: `-1` is out of range; write a whole number of at most 32 bits, not negative",
+        ),
+        (
+            "limits.queue = 4294967296",
+            "4:16: `queue` in [workload.w.limits]: `4294967296` is out of range; write a whole number of at most 32 bits, not negative",
+        ),
+        (
+            "limits.headers = \"5GiB\"",
+            "4:18: `headers` in [workload.w.limits]: `5GiB` is over 4GiB; write a smaller size",
+        ),
+        (
+            "limits.cpu = true",
+            "4:14: `cpu` in [workload.w.limits]: this is true or false; write a quantity in quotes, such as `\"64MiB\"` or `\"50ms\"`",
+        ),
+        (
+            "limits = 3",
+            "4:10: `limits` in [workload.w]: this is a whole number; write a table, such as `limits = { memory = \"64MiB\" }`",
+        ),
+        ("strict = \"yes\"", "4:10: `strict` in [workload.w]: this is text; write `true` or `false`"),
+        ("reuse = 1.5", "4:9: `reuse` in [workload.w]: this is a fraction; write a whole number, such as `16`"),
+        ("args = \"x\"", "4:8: `args` in [workload.w]: this is text; write a list, such as `args = [\"--verbose\"]`"),
+        ("contract = \"\"", "4:12: `contract` in [workload.w]: this is empty; write something like `auto`"),
+        ("update = \"always\"", "4:10: `update` in [workload.w]: `always` is not known; write `never`"),
+        (
+            "grants.log = \"64KiB\"",
+            "4:14: `log` in [workload.w.grants]: `64KiB` is not a rate; write `64KiB/s` or `500/s`",
+        ),
+        (
+            "grants.env = { A = 1 }",
+            "4:20: `A` in [workload.w.grants.env]: this is a whole number; write text in quotes",
+        ),
+        (
+            "grants.env = { \"A=B\" = \"1\" }",
+            "4:24: `A=B` in [workload.w.grants.env]: this is not a name that a guest could ask for; use letters, digits and `_`",
+        ),
+        (
+            "grants.config = [\"x.toml\"]",
+            "4:18: `config` in [workload.w.grants]: `x.toml` is not a file; write `file:./cart.toml`",
+        ),
+        (
+            "grants.net = { connect = [\"db:1\", \"db:1\"] }",
+            "4:35: `connect` in [workload.w.grants.net]: this is listed twice; remove one",
+        ),
+        (
+            "grants.fs = [{ host = \"a\", guest = \"b\" }]",
+            "4:36: `guest` in [workload.w.grants.fs]: `b` is not a folder of the guest; write it from its root, such as `/` or `/data`",
+        ),
+        ("grants.fs = [{ host = \"a\" }]", "4:14: [workload.w.grants.fs] has no `guest`; write `guest = \"/\"`"),
+        ("grants.http = {}", "4:8: [workload.w.grants.http] has no `allow`; write `allow = [\"https://api.example\"]`"),
+        (
+            "settings = 1",
+            "4:12: `settings` in [workload.w]: this is a whole number; write a table, such as `settings = {}`",
+        ),
+    ] {
+        refused_workload(text, &[problem]);
+    }
+    for (text, part) in [
+        ("grants.http = [\"api.example\"]", "4:16: `http` in [workload.w.grants]: `api.example` is not an origin"),
+        ("grants.net.connect = [\"db\"]", "4:23: `connect` in [workload.w.grants.net]: `db` is not an address"),
+        ("settings = { big = 99999999999999999999 }", "4:12: `settings` in [workload.w]: "),
+    ] {
+        let text = format!("app.name = \"a\"\n[workload.w]\nsource = \"w.wasm\"\n{text}");
+        let error = App::parse(&text, Path::new("f")).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("f:{part}")), "{error}");
+    }
+}
+
+#[test]
+fn parts_that_do_not_fit_together_are_refused() {
+    refused("workload.w.strict = true", &["2:10: [workload.w] has no `source`; write `source = \"./guest.wasm\"`"]);
+    refused(
+        "workload.w.source = \"ftp://x\"",
+        &["2:21: `source` in [workload.w]: no source has the scheme `ftp://`; write a path, such as `./guest.wasm`"],
+    );
+    refused_workload(
+        "grants.kv = [\"cart\"]\n[store.carts]\nprovider = \"memory\"",
+        &[
+            "4:14: `kv` in [workload.w.grants]: store `cart` is not declared; `[store.cart]` would declare it; did you mean `carts`?",
+        ],
+    );
+    refused_workload(
+        "grants.kv = [\"s\", { store = \"s\", ops = [\"get\"] }]\n[store.s]\nprovider = \"memory\"",
+        &["4:19: `kv` in [workload.w.grants]: store `s` is granted twice; put all its operations into one grant"],
+    );
+    refused_workload(
+        "grants.log = \"1/s\"\nlimits.log = \"1/s\"",
+        &["4:14: `log` in [workload.w.grants]: `log` is set in the limits too; remove one"],
+    );
+    refused_workload(
+        "[[trigger]]\nhttp.path = \"/\"\nfn = \"v\"",
+        &["6:6: `fn` in [[trigger]]: no workload `v` in this app; `[workload.v]` would declare it; did you mean `w`?"],
+    );
+    refused_workload(
+        "[[trigger]]\nhttp = { path = \"/a/:x\" }\nfn = \"w\"\n[[trigger]]\nhttp = { path = \"/a/:y\" }\nfn = \"w\"",
+        &["8:8: `http` in [[trigger]]: route `/a/:y` takes the same requests as `/a/:x` in line 4; remove one"],
+    );
+    refused(
+        "[[trigger]]",
+        &[
+            "2:1: [[trigger]] has nothing that starts it; write `http = { path = \"/\" }`",
+            "2:1: [[trigger]] names no workload; write `fn = \"NAME\"`",
+        ],
+    );
+    refused(
+        "[workload.\"a b\"]\nsource = \"x\"",
+        &[
+            "2:1: `a b` in [workload]: `a b` is not a name: use 1 to 63 of a-z, A-Z, 0-9, `-`, `_` and `.`, starting with a letter or digit",
+        ],
+    );
+    refused(
+        "[workload.w]\nsource = \"a\"\n[workload.w]\nargs = []",
+        &["4:11: duplicate key at `w`; remove one or rename it"],
+    );
+    refused(
+        "[[workload]]\nsource = \"a\"",
+        &["2:1: `workload` in the file: this is a list; write a table, such as `[workload.NAME]`"],
+    );
+    let nameless = App::parse("", Path::new("f")).unwrap_err().to_string();
+    assert_eq!(nameless, "f:1:1: the file has no `app`; write `[app]`");
+}
+
+#[test]
+fn routes_of_triggers_are_checked() {
+    for (http, problem) in [
+        ("host = \"a.test:80\", path = \"/\"", "`host` in [trigger.http]: `a.test:80` is not a host"),
+        ("host = \"*.test\", path = \"/\"", "wildcards are not hosts"),
+        ("methods = [\"get\"], path = \"/\"", "`get` is not a method; write `GET`"),
+        ("methods = [\"GET\", \"GET\"], path = \"/\"", "this is listed twice; remove one"),
+        ("path = \"cart\"", "`cart` is not a path: it must start with `/`; write `/cart`"),
+        ("method = \"GET\", path = \"/\"", "unknown key `method` in [trigger.http]; did you mean `methods`?"),
+        ("host = \"a\"", "[trigger.http] has no `path`"),
+    ] {
+        let text = format!("app.name = \"a\"\nworkload.w.source = \"w\"\n[[trigger]]\nfn = \"w\"\nhttp = {{ {http} }}");
+        let error = App::parse(&text, Path::new("f")).unwrap_err().to_string();
+        assert!(error.starts_with("f:5:") && error.contains(problem) && !error.contains('\n'), "{error}");
+    }
+}
+
+#[test]
+fn text_that_is_not_toml_says_where() {
+    for (text, place) in [("a = ", "f:1:"), ("\n\n[app\n", "f:3:"), ("x = \"\u{7}\"", "f:1:"), ("é = = 1", "f:1:")] {
+        let error = App::parse(text, Path::new("f")).unwrap_err().to_string();
+        assert!(error.starts_with(place) && !error.contains('\u{7}'), "{error}");
+    }
+    let huge = "#".repeat(MAX_MANIFEST_BYTES + 1);
+    let error = App::parse(&huge, Path::new("f")).unwrap_err().to_string();
+    assert_eq!(error, "f:1:1: the file is over 1MiB; split it into several apps");
+    let many: String = (0..10 * MAX_PROBLEMS).map(|n| format!("k{n} = 1\n")).collect();
+    assert_eq!(App::parse(&many, Path::new("f")).unwrap_err().problems.len(), MAX_PROBLEMS);
+    let long = format!("\"{}\\u001b[31m\" = 1", "k".repeat(10_000));
+    let error = App::parse(&long, Path::new("f")).unwrap_err().to_string();
+    assert!(error.len() < 2_000 && !error.contains('\u{1b}'), "{error}");
+}
+
+/// Any bytes get an answer. Mutations of a sound file go deeper than noise would.
+#[test]
+fn no_text_panics() {
+    let host = "[listen]\nhttp = \"127.0.0.1:80\"\n[engine]\nwasi03 = true\n[tenant.a]\nrate = \"5/s\"\nlimits = { cpu = \"1s\" }";
+    let tokens: [&[u8]; 12] =
+        [b"[", b"]]", b"{", b"}", b"\"", b"=", b"\n", b"'''", b"-9", b"1e9", b"\xff", "é\u{0}".as_bytes()];
+    let mut random = crate::hammer::Random::new(5);
+    for round in 0..4000 {
+        let mut bytes = if round % 4 == 0 { host.as_bytes().to_vec() } else { SHOP.as_bytes().to_vec() };
+        for _ in 0..=random.below(4) {
+            let at = random.below(bytes.len() + 1);
+            let end = (at + random.below(12)).min(bytes.len());
+            match random.below(4) {
+                0 => drop(bytes.drain(at..end)),
+                1 => bytes.truncate(at.max(1)),
+                2 => drop(bytes.splice(at..end, tokens[random.below(tokens.len())].iter().copied())),
+                _ => {
+                    let copy = bytes[at..end].to_vec();
+                    let to = random.below(bytes.len() + 1);
+                    bytes.splice(to..to, copy);
+                }
+            }
+        }
+        let text = String::from_utf8_lossy(&bytes);
+        for errors in [App::parse(&text, Path::new("f")).err(), Host::parse(&text, Path::new("f")).err()] {
+            let Some(errors) = errors else { continue };
+            assert!(!errors.problems.is_empty(), "{text}");
+            assert!(errors.problems.iter().all(|p| p.position.line > 0 && p.position.column > 0), "{errors}");
+        }
+    }
+}
