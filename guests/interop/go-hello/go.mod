@@ -1,0 +1,3 @@
+module samara.test/guests/go-hello
+
+go 1.22
