@@ -41,6 +41,7 @@ impl fmt::Display for Shape {
 
 /// One invocation travelling from a surface to a guest.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a call is moved a few times; a box would be an allocation per request")]
 pub enum Call {
     /// Run a command to its end.
     Command(Command),
