@@ -109,6 +109,18 @@ fn an_app_says_all_of_it() {
 }
 
 #[test]
+fn the_examples_in_the_tree_read() {
+    let example = app(include_str!("../../../../examples/hello/samara.toml"));
+    let mut routes = crate::RouteTable::new();
+    for Trigger::Http { host, methods, path, target, .. } in &example.triggers {
+        routes.insert(host.as_deref(), methods, path, target.as_str()).unwrap();
+    }
+    for (method, path, target) in [(Method::GET, "/", "page"), (Method::DELETE, "/kv/visits/clicks", "reader")] {
+        assert_eq!(routes.find("127.0.0.1:8080", &method, path).map(|found| *found.value), Ok(target));
+    }
+}
+
+#[test]
 fn relative_paths_become_the_manifests_own() {
     let mut app = app(SHOP);
     app.resolve_paths(Path::new("/apps/shop"));
