@@ -33,3 +33,6 @@ mod tests {
         }
     }
 }
+
+#[cfg(test)]
+mod testing;

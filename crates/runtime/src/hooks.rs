@@ -50,9 +50,37 @@ impl WasiHttpHooks for Hooks {
 
 /// The egress's errors are one to one those of `wasi:http`.
 fn error_code(error: EgressError) -> Error {
+    let header_bytes = |bytes: u64| Some(u32::try_from(bytes).unwrap_or(u32::MAX));
     match error {
-        EgressError::Denied { .. } => Error::HttpRequestDenied,
+        EgressError::Denied { .. } | EgressError::HeaderDenied { .. } => Error::HttpRequestDenied,
         EgressError::AddressProhibited { .. } => Error::DestinationIpProhibited,
-        other => Error::InternalError(Some(other.to_string())),
+        EgressError::UriInvalid(_) => Error::HttpRequestUriInvalid,
+        EgressError::MethodInvalid(_) => Error::HttpRequestMethodInvalid,
+        EgressError::RequestBodySize => Error::HttpRequestBodySize(None),
+        EgressError::RequestHeaderSize { bytes, .. } => Error::HttpRequestHeaderSectionSize(header_bytes(bytes)),
+        EgressError::DnsTimeout(_) => Error::DnsTimeout,
+        // What a resolver says may name the operator's network: the guest learns only that it failed.
+        EgressError::Dns { .. } => Error::DnsError { rcode: None, info_code: None },
+        EgressError::NotFound(_) => Error::DestinationNotFound,
+        EgressError::Unroutable(_) => Error::DestinationIpUnroutable,
+        EgressError::Unavailable(_) => Error::DestinationUnavailable,
+        EgressError::ConnectionRefused => Error::ConnectionRefused,
+        EgressError::ConnectionTimeout => Error::ConnectionTimeout,
+        EgressError::ConnectionTerminated(_) => Error::ConnectionTerminated,
+        EgressError::ConnectionLimit(_) => Error::ConnectionLimitReached,
+        EgressError::TlsProtocol(_) => Error::TlsProtocolError,
+        EgressError::TlsCertificate(_) => Error::TlsCertificateError,
+        EgressError::TlsAlert { id, message } => {
+            Error::TlsAlertReceived { alert_id: Some(id), alert_message: Some(message) }
+        }
+        EgressError::ResponseTimeout => Error::HttpResponseTimeout,
+        EgressError::ResponseHeaderSize { bytes, .. } => Error::HttpResponseHeaderSectionSize(header_bytes(bytes)),
+        EgressError::ResponseIncomplete => Error::HttpResponseIncomplete,
+        EgressError::UpgradeFailed => Error::HttpUpgradeFailed,
+        EgressError::RequestBody(_) | EgressError::Protocol(_) => Error::HttpProtocolError,
+        EgressError::Internal(why) => {
+            tracing::error!("outgoing request: {why}");
+            Error::InternalError(None)
+        }
     }
 }

@@ -17,7 +17,7 @@ const MAX_INSTANCES: usize = 256;
 
 /// The meter and bound of one store's memory.
 #[derive(Debug)]
-pub struct Limiter {
+pub(crate) struct Limiter {
     tenant: Option<Arc<TenantAccount>>,
     memory_max: u64,
     memory_used: u64,
@@ -39,18 +39,13 @@ impl Limiter {
     }
 
     /// Bytes of linear memory the instance has; memories never shrink, so this is the high-water mark too.
-    pub fn memory_bytes(&self) -> u64 {
+    pub(crate) fn memory_bytes(&self) -> u64 {
         self.memory_used
     }
 
     /// Whether a growth was refused: a trap that follows was the guest running out of memory.
-    pub fn memory_refused(&self) -> bool {
+    pub(crate) fn memory_refused(&self) -> bool {
         self.memory_refused
-    }
-
-    /// The bound, in bytes.
-    pub fn memory_max(&self) -> u64 {
-        self.memory_max
     }
 }
 

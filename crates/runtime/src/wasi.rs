@@ -12,21 +12,22 @@ use std::{
 use anyhow::Context as _;
 use bytes::Bytes;
 use http_body::Body as _;
+use parking_lot::Mutex;
 use samara_model::{Body, Sink, Stdio};
 use samara_telemetry::{LineWriter, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use wasmtime_wasi::{
     FsPerms, HostMonotonicClock, HostWallClock, WasiCtxBuilder,
-    cli::{AsyncStdinStream, AsyncStdoutStream, IsTerminal, StdoutStream},
+    cli::{AsyncStdinStream, IsTerminal, StdoutStream},
     p1::WasiP1Ctx,
-    p2::{OutputStream, Pollable, StreamResult},
+    p2::{OutputStream, Pollable, StreamError, StreamResult},
     sockets::SocketAddrUse,
 };
 
 use crate::authority::Authority;
 
-/// Bytes of standard output a piped guest may be ahead of its reader.
-const STDOUT_BUFFER_BYTES: usize = 64 << 10;
+/// Bytes of standard output that a piped guest hands over at once.
+const PIPE_WRITE_BYTES: usize = 64 << 10;
 /// Bytes of log output taken at once.
 const LOG_WRITE_BYTES: usize = 64 << 10;
 /// Bytes of random numbers given at once, so that one host call stays short.
@@ -60,8 +61,8 @@ pub(crate) fn context(
         }
         Stdio::Piped { stdin, stdout } => {
             builder
-                .stdin(AsyncStdinStream::new(BodyReader { body: std::sync::Mutex::new(stdin), rest: Bytes::new() }))
-                .stdout(AsyncStdoutStream::new(STDOUT_BUFFER_BYTES, SinkWriter { sink: std::sync::Mutex::new(stdout) }))
+                .stdin(AsyncStdinStream::new(BodyReader { body: Mutex::new(stdin), rest: Bytes::new() }))
+                .stdout(Pipe(Arc::new(Mutex::new(stdout))))
                 .stderr(LogStream::new(authority, Stream::Stderr));
         }
     }
@@ -200,7 +201,7 @@ impl AsyncWrite for LogWriter {
 
 /// Reads a body's data frames. The mutex is never contended: it makes a `Send` body `Sync`, as the engine demands.
 struct BodyReader {
-    body: std::sync::Mutex<Body>,
+    body: Mutex<Body>,
     rest: Bytes,
 }
 
@@ -211,8 +212,7 @@ impl AsyncRead for BodyReader {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<std::io::Result<()>> {
         while self.rest.is_empty() {
-            let body = self.body.get_mut().map_err(|_| std::io::Error::other("the body's reader panicked"))?;
-            match ready!(Pin::new(body).poll_frame(context)) {
+            match ready!(Pin::new(self.body.get_mut()).poll_frame(context)) {
                 None => return Poll::Ready(Ok(())),
                 Some(Err(error)) => return Poll::Ready(Err(std::io::Error::other(error))),
                 // Trailers have no place in a byte stream.
@@ -226,18 +226,63 @@ impl AsyncRead for BodyReader {
     }
 }
 
-/// Writes into whatever receives a piped guest's output.
-struct SinkWriter {
-    sink: std::sync::Mutex<Box<dyn Sink>>,
+/// Standard output of a piped guest: straight into whatever receives it, so that nothing is lost in a buffer when the
+/// guest ends. The receiver's own bound is the guest's back-pressure.
+#[derive(Clone)]
+struct Pipe(Arc<Mutex<Box<dyn Sink>>>);
+
+impl IsTerminal for Pipe {
+    fn is_terminal(&self) -> bool {
+        false
+    }
 }
 
-impl AsyncWrite for SinkWriter {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
-        let gone = || std::io::Error::from(std::io::ErrorKind::BrokenPipe);
-        let sink = self.sink.get_mut().map_err(|_| gone())?;
-        ready!(sink.poll_ready(context)).map_err(|_| gone())?;
-        sink.send(Bytes::copy_from_slice(bytes)).map_err(|_| gone())?;
-        Poll::Ready(Ok(bytes.len()))
+impl StdoutStream for Pipe {
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+}
+
+impl OutputStream for Pipe {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.0.lock().send(bytes).map_err(|_| StreamError::Closed)
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        // Nobody is woken by this look: `ready` is what a guest waits on.
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        match self.0.lock().poll_ready(&mut context) {
+            Poll::Ready(Ok(())) => Ok(PIPE_WRITE_BYTES),
+            Poll::Ready(Err(_)) => Err(StreamError::Closed),
+            Poll::Pending => Ok(0),
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl Pollable for Pipe {
+    async fn ready(&mut self) {
+        // Closed is ready too: the next write says so.
+        drop(std::future::poll_fn(|context| self.0.lock().poll_ready(context)).await);
+    }
+}
+
+impl AsyncWrite for Pipe {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        let gone = |_| std::io::Error::from(std::io::ErrorKind::BrokenPipe);
+        let mut sink = self.0.lock();
+        ready!(sink.poll_ready(context)).map_err(gone)?;
+        let chunk = bytes.get(..PIPE_WRITE_BYTES).unwrap_or(bytes);
+        sink.send(Bytes::copy_from_slice(chunk)).map_err(gone)?;
+        Poll::Ready(Ok(chunk.len()))
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {

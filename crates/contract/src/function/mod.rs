@@ -15,6 +15,8 @@ use crate::world;
 
 mod codec;
 mod serve;
+#[cfg(test)]
+mod tests;
 
 /// Exports that belong to another convention and are not anybody's function.
 const NOT_FUNCTIONS: &[&str] = &["_start", "_initialize", "__wasm_call_ctors", "cabi_realloc", "canonical_abi_realloc"];

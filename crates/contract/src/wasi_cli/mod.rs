@@ -13,6 +13,8 @@ use samara_runtime::{CodeKind, Confidence, Contract, Fit, LinkTarget, Linked, Lo
 use crate::world;
 
 mod serve;
+#[cfg(test)]
+mod tests;
 
 /// Preview 1's module of imports, and the one it had before it was released.
 const PREVIEW_1: &[&str] = &["wasi_snapshot_preview1", "wasi_unstable"];

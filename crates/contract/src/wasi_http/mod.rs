@@ -14,6 +14,8 @@ use wasmtime_wasi_http::{p2::bindings::ProxyPre, p3::bindings::ServicePre};
 use crate::world;
 
 mod serve;
+#[cfg(test)]
+mod tests;
 
 /// The handler of WASI 0.2.
 const INCOMING_HANDLER: &str = "wasi:http/incoming-handler";

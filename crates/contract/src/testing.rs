@@ -1,0 +1,106 @@
+//! Contracts are tested through `Runtime::call`, with the guests of `guests/`: one runtime for the whole test process,
+//! and one loaded workload per guest and setting.
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Arc, OnceLock},
+};
+
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use samara_model::{
+    Body, Call, Caller, Encoding, Fault, Function, Grants, HttpCall, Limits, Reply, Shape, Tenant, WorkloadId,
+};
+use samara_runtime::{Compiler, CompilerSettings, Definition, PoolSize, Runtime, Workload};
+use samara_telemetry::Metrics;
+
+pub(crate) fn runtime() -> &'static Arc<Runtime> {
+    static RUNTIME: OnceLock<Arc<Runtime>> = OnceLock::new();
+    RUNTIME.get_or_init(|| {
+        Arc::new(Runtime::new(
+            crate::ALL,
+            PoolSize::small(32),
+            Compiler::new(CompilerSettings::default()),
+            Metrics::new(),
+        ))
+    })
+}
+
+/// A guest of the repository, or a module as text.
+pub(crate) fn artifact(guest: &str) -> Bytes {
+    if guest.trim_start().starts_with('(') {
+        return wat::parse_str(guest).expect("the test's text is a module").into();
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guests");
+    let name = Path::new(guest).file_name().expect("a guest has a name").to_string_lossy().into_owned();
+    std::fs::read(root.join(guest).join(format!("{name}.wasm")))
+        .unwrap_or_else(|error| panic!("{guest}: {error}"))
+        .into()
+}
+
+/// How a guest is loaded, changed by a test before it is.
+pub(crate) fn definition(guest: &str, shape: Shape) -> Definition {
+    Definition {
+        id: WorkloadId {
+            tenant: Tenant::default(),
+            app: "test".into(),
+            name: guest.rsplit('/').next().unwrap_or("guest").into(),
+        },
+        bytes: artifact(guest),
+        contract: None,
+        shapes: vec![shape],
+        grants: Grants::default(),
+        limits: Limits::serve(),
+        strict: false,
+        reuse: 0,
+        settings: serde_json::Value::Null,
+        stores: BTreeMap::new(),
+    }
+}
+
+pub(crate) async fn load(guest: &str, shape: Shape, change: impl FnOnce(&mut Definition)) -> Arc<Workload> {
+    let mut definition = definition(guest, shape);
+    change(&mut definition);
+    runtime().load(definition).await.unwrap_or_else(|fault| panic!("{guest}: {fault}"))
+}
+
+pub(crate) fn request(method: &str, path: &str, body: Body) -> Call {
+    let request = http::Request::builder().method(method).uri(format!("http://shop.test{path}"));
+    Call::Http(HttpCall {
+        request: request.body(body).expect("the test's request is one"),
+        caller: Caller::default(),
+        route: "/*rest".into(),
+        params: Vec::new(),
+    })
+}
+
+pub(crate) async fn http(workload: &Arc<Workload>, call: Call) -> Result<http::Response<Body>, Fault> {
+    match runtime().call(workload, call).await? {
+        Reply::Http(response) => Ok(response),
+        other => panic!("not an HTTP reply: {other:?}"),
+    }
+}
+
+/// `GET path` to the end: the status and the body, or the label of the fault, before or in the body.
+pub(crate) async fn get(workload: &Arc<Workload>, path: &str) -> String {
+    let response = match http(workload, request("GET", path, samara_model::empty())).await {
+        Ok(response) => response,
+        Err(fault) => return format!("fault {}", fault.label()),
+    };
+    let status = response.status().as_u16();
+    match response.into_body().collect().await {
+        Ok(body) => format!("{status} {}", String::from_utf8_lossy(&body.to_bytes()).trim_end()),
+        Err(error) => format!("{status} then {error}"),
+    }
+}
+
+/// Calls a function with JSON arguments; the result, or `status: message`.
+pub(crate) async fn function(workload: &Arc<Workload>, name: &str, payload: &str, encoding: Encoding) -> String {
+    let call = Call::Function(Function { operation: name.to_owned(), payload: payload.to_owned().into(), encoding });
+    match runtime().call(workload, call).await {
+        Ok(Reply::Bytes(bytes)) => String::from_utf8_lossy(&bytes).into_owned(),
+        Ok(other) => panic!("not a function's reply: {other:?}"),
+        Err(fault) => format!("{}: {fault}", fault.status()),
+    }
+}
