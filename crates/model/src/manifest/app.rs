@@ -11,6 +11,9 @@ use super::{
 };
 use crate::{Grants, Limits, Pattern, RouteTable, Tenant, name::check_name, route};
 
+/// Methods of one route.
+const MAX_METHODS: usize = 32;
+
 /// One app: workloads under names, what they use and what starts them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct App {
@@ -111,6 +114,44 @@ impl App {
         let root = report.parse();
         let app = root.as_ref().and_then(|root| read(Reader::root(&report, "manifest", root), file));
         report.finish(app)
+    }
+
+    /// The app of one artifact without a manifest: nothing granted, and every request is its.
+    ///
+    /// `path` is taken as it is, not as relative to a manifest. The names are that of the file, as far as it is one.
+    pub fn alone(path: &Path) -> Self {
+        let stem = path.file_stem().and_then(|stem| stem.to_str()).filter(|stem| check_name(stem).is_ok());
+        let name = stem.unwrap_or("guest").to_owned();
+        let workload = Workload {
+            name: name.clone(),
+            source: Source { text: path.display().to_string(), path: path.to_owned(), position: Position::default() },
+            contract: None,
+            strict: false,
+            settings: toml::Table::new(),
+            reuse: 0,
+            args: Vec::new(),
+            grants: Given::default().grants,
+            config_files: Vec::new(),
+            limits: LimitOverrides::default(),
+            line: 0,
+        };
+        let trigger = Trigger::Http {
+            host: None,
+            methods: Vec::new(),
+            path: Pattern::everything(),
+            target: name.clone(),
+            operation: None,
+            line: 0,
+        };
+        Self {
+            file: path.to_owned(),
+            name,
+            version: None,
+            tenant: Tenant::default(),
+            workloads: vec![workload],
+            stores: Vec::new(),
+            triggers: vec![trigger],
+        }
     }
 
     /// Makes every relative path of the manifest relative to `folder`, the one that holds the manifest.
@@ -296,6 +337,15 @@ fn read_store(item: &Item<'_>) -> Option<Store> {
     Some(Store { name: item.key.to_owned(), provider: provider?.to_owned(), settings, line: item.line() })
 }
 
+fn read_methods(item: &Item<'_>) -> Option<Vec<Method>> {
+    let methods = item.list("GET", route::parse_method)?;
+    if methods.len() > MAX_METHODS {
+        item.problem(format!("this has {} methods; leave it out to take any", methods.len()));
+        return None;
+    }
+    Some(methods)
+}
+
 fn read_trigger(item: &Item<'_>, workloads: &[&str], routes: &mut RouteTable<u32>) -> Option<Trigger> {
     let mut reader = item.table("trigger", "[[trigger]]")?;
     let line = reader.line();
@@ -323,7 +373,7 @@ fn read_trigger(item: &Item<'_>, workloads: &[&str], routes: &mut RouteTable<u32
     let http = http?;
     let mut reader = http.table("http", "http = { path = \"/\" }")?;
     let host = reader.take("host").and_then(|item| item.parse("shop.test", route::parse_host));
-    let methods = reader.take("methods").and_then(|item| item.list("GET", route::parse_method)).unwrap_or_default();
+    let methods = reader.take("methods").and_then(|item| read_methods(&item)).unwrap_or_default();
     let path = reader.require("path", "path = \"/\"").and_then(|item| item.parse("/cart/:id", str::parse::<Pattern>));
     reader.finish();
     let path = path?;

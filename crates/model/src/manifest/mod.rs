@@ -25,7 +25,7 @@ pub use host::{
     MAX_CONNECTIONS, TenantQuota, UnknownTenant,
 };
 pub use limits::{LimitOver, LimitOverrides};
-pub use reader::{MAX_MANIFEST_BYTES, MAX_PROBLEMS};
+pub use reader::{MAX_ELEMENTS, MAX_MANIFEST_BYTES, MAX_PROBLEMS};
 
 /// A place in a file, both counted from 1; columns count characters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

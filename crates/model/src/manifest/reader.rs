@@ -20,6 +20,12 @@ pub const MAX_MANIFEST_BYTES: usize = 1 << 20;
 /// Problems reported of one file; those after it are dropped.
 pub const MAX_PROBLEMS: usize = 100;
 
+/// Elements of one list, and names in one table: some checks compare each with each.
+pub const MAX_ELEMENTS: usize = 1_000;
+
+/// Candidates that a misspelt word is compared with.
+const MAX_CANDIDATES: usize = 256;
+
 /// Characters of one message: a value that is a whole page long does not help to find it.
 const MAX_MESSAGE_CHARS: usize = 600;
 
@@ -57,18 +63,27 @@ impl<'a> Report<'a> {
         errors.is_empty().then_some(root)
     }
 
+    /// The line of an offset, from 1.
+    fn line(&self, offset: usize) -> usize {
+        self.line_starts.partition_point(|start| *start <= offset)
+    }
+
     pub(super) fn position(&self, offset: usize) -> Position {
-        let line = self.line_starts.partition_point(|start| *start <= offset);
+        let line = self.line(offset);
         let start = line.checked_sub(1).and_then(|index| self.line_starts.get(index)).copied().unwrap_or(0);
         let column = self.text.get(start..offset).map_or(0, |before| before.chars().count());
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         Position { line: count(line), column: count(column + 1) }
     }
 
+    /// Whether no more problems are taken.
+    fn full(&self) -> bool {
+        self.problems.borrow().len() >= MAX_PROBLEMS
+    }
+
     /// Reports a problem; control characters of the file never reach a terminal.
     pub(super) fn problem(&self, offset: usize, message: impl Display) {
-        let mut problems = self.problems.borrow_mut();
-        if problems.len() >= MAX_PROBLEMS {
+        if self.full() {
             return;
         }
         let mut clean = String::new();
@@ -79,7 +94,11 @@ impl<'a> Report<'a> {
                 clean.push(c);
             }
         }
-        problems.push(Problem { file: self.file.to_owned(), position: self.position(offset), message: clean });
+        self.problems.borrow_mut().push(Problem {
+            file: self.file.to_owned(),
+            position: self.position(offset),
+            message: clean,
+        });
     }
 
     /// What was read, or everything that is wrong with it.
@@ -128,7 +147,10 @@ impl<'a> Reader<'a> {
     /// Every entry of a table whose keys are names that the author chose.
     pub(super) fn entries(self) -> impl Iterator<Item = Item<'a>> {
         let table = self.table;
-        table.iter().map(move |(key, value)| self.item(key, value))
+        if table.len() > MAX_ELEMENTS {
+            self.problem(format!("{} has {} names; write at most {MAX_ELEMENTS}", label(&self.path), table.len()));
+        }
+        table.iter().take(MAX_ELEMENTS).map(move |(key, value)| self.item(key, value))
     }
 
     fn item(&self, key: &'a Spanned<std::borrow::Cow<'a, str>>, value: &'a Spanned<DeValue<'a>>) -> Item<'a> {
@@ -174,6 +196,9 @@ impl<'a> Reader<'a> {
             let name = key.get_ref().as_ref();
             if self.asked.contains(&name) {
                 continue;
+            }
+            if self.report.full() {
+                return;
             }
             let message = not_yet::refusal(self.place, name, None).unwrap_or_else(|| {
                 let fix = match nearest(name, self.asked.iter().copied()) {
@@ -298,7 +323,10 @@ impl<'a> Item<'a> {
             span: value.span(),
             value: value.get_ref(),
         };
-        Some(array.iter().map(element).collect())
+        if array.len() > MAX_ELEMENTS {
+            self.problem(format!("this has {} elements; write at most {MAX_ELEMENTS}", array.len()));
+        }
+        Some(array.iter().take(MAX_ELEMENTS).map(element).collect())
     }
 
     /// An array of strings, each read by a parser; the same one twice is reported.
@@ -349,6 +377,7 @@ pub(super) fn nearest<'c>(word: &str, candidates: impl Iterator<Item = &'c str>)
     }
     let worst = (word.chars().count() / 3).max(1);
     candidates
+        .take(MAX_CANDIDATES)
         .map(|candidate| (strsim::osa_distance(word, candidate), candidate))
         .filter(|(distance, _)| *distance <= worst)
         .min_by_key(|(distance, _)| *distance)

@@ -7,7 +7,7 @@ use std::{
 
 use http::Method;
 
-use super::{App, Host, LimitOverrides, LogFormat, MAX_MANIFEST_BYTES, MAX_PROBLEMS, Trigger};
+use super::{App, Host, LimitOverrides, LogFormat, MAX_ELEMENTS, MAX_MANIFEST_BYTES, MAX_PROBLEMS, Trigger};
 use crate::{KvOperation, Limits, Tenant};
 
 /// Every key of an app manifest that this version reads.
@@ -118,6 +118,26 @@ fn the_examples_in_the_tree_read() {
     for (method, path, target) in [(Method::GET, "/", "page"), (Method::DELETE, "/kv/visits/clicks", "reader")] {
         assert_eq!(routes.find("127.0.0.1:8080", &method, path).map(|found| *found.value), Ok(target));
     }
+}
+
+#[test]
+fn an_artifact_alone_is_an_app_like_the_shortest_manifest() {
+    let alone = App::alone(Path::new("guests/hello.wasm"));
+    let written = app(r#"
+        app.name = "hello"
+        workload.hello.source = "guests/hello.wasm"
+        trigger = [{ fn = "hello", http = { path = "/*rest" } }]
+    "#);
+    assert_eq!((&alone.name, &alone.tenant, alone.check(&Host::default())), (&written.name, &written.tenant, Ok(())));
+    assert_eq!(alone.workloads[0].source.path, written.workloads[0].source.path);
+    assert_eq!(alone.workloads[0].grants, written.workloads[0].grants);
+    let route = |app: &App| match &app.triggers[0] {
+        Trigger::Http { host, methods, path, target, .. } => {
+            (host.clone(), methods.clone(), path.clone(), target.clone())
+        }
+    };
+    assert_eq!(route(&alone), route(&written));
+    assert_eq!(App::alone(Path::new("a b.wasm")).name, "guest", "a name that is none is not taken from the file");
 }
 
 #[test]
@@ -439,6 +459,23 @@ fn text_that_is_not_toml_says_where() {
     let long = format!("\"{}\\u001b[31m\" = 1", "k".repeat(10_000));
     let error = App::parse(&long, Path::new("f")).unwrap_err().to_string();
     assert!(error.len() < 2_000 && !error.contains('\u{1b}'), "{error}");
+}
+
+/// Nothing that is compared with everything else grows without a bound.
+#[test]
+fn long_lists_are_refused() {
+    let names: String = (0..=MAX_ELEMENTS).map(|n| format!("w{n}.source = \"w\"\n")).collect();
+    refused(&format!("[workload]\n{names}"), &["2:2: [workload] has 1001 names; write at most 1000"]);
+    let args = vec!["\"x\""; MAX_ELEMENTS + 1].join(",");
+    refused_workload(
+        &format!("args = [{args}]"),
+        &["4:8: `args` in [workload.w]: this has 1001 elements; write at most 1000"],
+    );
+    let methods: Vec<_> = (0..33).map(|n| format!("\"M{n}\"")).collect();
+    refused_workload(
+        &format!("[[trigger]]\nfn = \"w\"\nhttp = {{ path = \"/\", methods = [{}] }}", methods.join(",")),
+        &["6:32: `methods` in [trigger.http]: this has 33 methods; leave it out to take any"],
+    );
 }
 
 /// Any bytes get an answer. Mutations of a sound file go deeper than noise would.

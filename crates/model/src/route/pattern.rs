@@ -32,6 +32,11 @@ pub struct PatternError {
 }
 
 impl Pattern {
+    /// [`EVERYTHING`](super::EVERYTHING): the pattern of a workload that is served alone.
+    pub fn everything() -> Self {
+        Self { text: super::EVERYTHING.into(), segments: [Segment::Rest("rest".into())].into() }
+    }
+
     /// The pattern as it was written.
     pub fn as_str(&self) -> &str {
         &self.text

@@ -89,6 +89,7 @@ fn hosts_compare_without_case_port_and_final_dot() {
 #[test]
 fn paths_are_taken_as_they_are() {
     assert_eq!(get(&[EVERYTHING], "/"), "/*rest rest=");
+    assert_eq!(EVERYTHING.parse(), Ok(Pattern::everything()));
     assert_eq!(get(&["/files/*rest"], "/files/"), "/files/*rest rest=");
     assert_eq!(get(&["/files/*rest"], "/files"), "NotFound");
     assert_eq!(get(&["/files/*rest"], "/files//../a/"), "/files/*rest rest=/../a/");
