@@ -9,13 +9,16 @@
 
 mod component;
 mod cost;
+mod display;
 mod error;
 mod feature;
 mod footprint;
+mod metadata;
 mod module;
 mod need;
 mod nesting;
 mod read;
+mod report;
 mod strip;
 pub mod text;
 
@@ -23,10 +26,12 @@ pub use cost::CompileEstimate;
 pub use error::ReadError;
 pub use feature::{FEATURES, FeatureName, Features};
 pub use footprint::Footprint;
+pub use metadata::{Annotation, Custom, Metadata, Producer, metadata};
 pub use module::{
     Encoding, Export, Global, Import, Item, MAX_ITEMS, MAX_NESTING, MAX_SIZE_BYTES, Memory, Module, Section, Signature,
     Table, ValueType, WitFunction,
 };
 pub use need::{Need, needs, unrecognised};
 pub use read::{is_text, read_any};
+pub use report::{LargeFunction, Report, Verdict};
 pub use strip::{Strip, strip};

@@ -7,6 +7,8 @@
 //! waPC guests name the service they call in a string, not in an import. For those the names found in data segments
 //! stand in for imports.
 
+use std::collections::HashSet;
+
 use samara_model::Capability;
 
 use crate::{Encoding, Import, Item, Module};
@@ -231,34 +233,57 @@ pub(crate) fn services_in(data: &[u8], found: &mut Vec<String>) {
 
 /// The needs of a module, in the order capabilities are listed.
 pub fn needs(module: &Module) -> Vec<Need> {
-    let asked: Vec<(Asks, String)> = module
-        .imports
-        .iter()
-        .filter_map(|import| Some((asks(&pattern_name(module, import)?)?, import.full_name())))
-        .chain(module.services.iter().filter_map(|service| Some((asks(service)?, service.clone()))))
-        .collect();
-    let of = |capability: Capability| {
-        let wanted = |(asks, name): &(Asks, String)| (*asks == Some(capability)).then(|| name.clone());
-        Need { capability, imports: asked.iter().filter_map(wanted).collect() }
-    };
-    Capability::ALL.iter().map(|capability| of(*capability)).filter(|need| !need.imports.is_empty()).collect()
+    let imports = module.imports.iter().map(|import| (pattern_name(module, import), shown_name(import)));
+    let services = module.services.iter().map(|service| (Some(service.clone()), service.clone()));
+    let mut needs: Vec<Need> =
+        Capability::ALL.iter().map(|capability| Need { capability: *capability, imports: Vec::new() }).collect();
+    // Go imports one function under several declarations.
+    let mut seen = HashSet::new();
+    for (pattern, name) in imports.chain(services) {
+        let asked = pattern.and_then(|pattern| asks(&pattern)).flatten();
+        if let Some(need) = needs.iter_mut().find(|need| Some(need.capability) == asked)
+            && seen.insert(name.clone())
+        {
+            need.imports.push(name);
+        }
+    }
+    needs.retain(|need| !need.imports.is_empty());
+    needs
 }
 
 /// Imports that no table knows: they link to stubs that say so when they are called.
 pub fn unrecognised(module: &Module) -> Vec<String> {
-    let unknown = |import: &&Import| pattern_name(module, import).is_some_and(|name| asks(&name).is_none());
-    module.imports.iter().filter(unknown).map(Import::full_name).collect()
+    // An interface of nothing but types is satisfied by linking it.
+    let calls = |import: &Import| !matches!(&import.item, Item::Interface(functions) if functions.is_empty());
+    let unknown =
+        |import: &&Import| calls(import) && pattern_name(module, import).is_some_and(|name| asks(&name).is_none());
+    let mut seen = HashSet::new();
+    module.imports.iter().filter(unknown).map(shown_name).filter(|name| seen.insert(name.clone())).collect()
 }
 
 /// The name that the table has for an import; none for what is not a service of the host.
 fn pattern_name(module: &Module, import: &Import) -> Option<String> {
     match (module.encoding, &import.item) {
+        (Encoding::Core, Item::Function(_)) if is_interface(&import.module) => Some(unversioned(&import.module)),
         (Encoding::Core, Item::Function(_)) => Some(import.full_name()),
-        (Encoding::Component, Item::Interface(_) | Item::WitFunction(_)) => {
-            Some(import.name.split_once('@').map_or(import.name.as_str(), |(name, _)| name).to_owned())
-        }
+        (Encoding::Component, Item::Interface(_) | Item::WitFunction(_)) => Some(unversioned(&import.name)),
         _ => None,
     }
+}
+
+/// The name to show for an import. A core module that is not a component yet imports the functions of interfaces one
+/// by one; the interface says enough.
+fn shown_name(import: &Import) -> String {
+    if is_interface(&import.module) { import.module.clone() } else { import.full_name() }
+}
+
+/// Whether a core import's module is an interface: `wasi:http/types@0.2.10`.
+fn is_interface(module: &str) -> bool {
+    module.contains(':') && module.contains('/')
+}
+
+fn unversioned(name: &str) -> String {
+    name.split_once('@').map_or(name, |(name, _)| name).to_owned()
 }
 
 /// What the import of this name asks for, if the table knows it.

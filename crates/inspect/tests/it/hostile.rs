@@ -1,7 +1,7 @@
 //! Any bytes at all: an error that says where, or facts; never a panic.
 
 use samara_inspect::{
-    Module, ReadError, Strip, needs, strip,
+    Module, ReadError, Report, Strip, metadata, needs, strip,
     text::{print, validate},
 };
 
@@ -22,9 +22,12 @@ impl Random {
 fn everything(bytes: &[u8]) {
     if let Ok(module) = Module::read(bytes) {
         let _ = needs(&module);
+        let report = Report::new(bytes, &module, Vec::new());
+        let _ = (report.to_text(80, true), report.to_json(), report.to_html());
     }
     let _ = validate(bytes, Some("all"));
     let _ = print(bytes);
+    let _ = metadata(bytes);
     if let Ok(stripped) = strip(bytes, &Strip::All) {
         let _ = Module::read(&stripped);
     }

@@ -11,6 +11,7 @@
 mod facts;
 mod hostile;
 mod needs;
+mod report;
 mod toolkit;
 
 /// Assembles text, which is how these tests write their guests.

@@ -108,6 +108,16 @@ fn a_wapc_actor_asks_by_the_names_in_its_data() {
 fn what_no_table_knows_is_listed() {
     let module = Module::read(&wasm(&imports(&["env.mystery", "wasi_snapshot_preview1.fd_read"]))).unwrap();
     assert_eq!(unrecognised(&module), ["env.mystery"]);
-    let module = Module::read(&wasm(&interfaces(&["acme:thing/api@1.0.0"]))).unwrap();
-    assert_eq!(unrecognised(&module), ["acme:thing/api@1.0.0"]);
+    let component = r#"(component (import "acme:thing/types" (instance))
+        (import "acme:thing/api@1.0.0" (instance (export "call" (func)))))"#;
+    let module = Module::read(&wasm(component)).unwrap();
+    assert_eq!(unrecognised(&module), ["acme:thing/api@1.0.0"], "an interface of types is not a call");
+}
+
+#[test]
+fn a_core_module_made_for_a_component_asks_by_interface() {
+    let text = r#"(module (import "wasi:http/outgoing-handler@0.2.0" "handle" (func))
+        (import "wasi:keyvalue/store@0.2.0-draft" "open" (func))
+        (import "wasi:keyvalue/store@0.2.0-draft" "[method]bucket.get" (func)))"#;
+    check(text, &[("kv", &["wasi:keyvalue/store@0.2.0-draft"]), ("http", &["wasi:http/outgoing-handler@0.2.0"])]);
 }
