@@ -29,6 +29,11 @@ enum Command {
     Run(command::RunArgs),
     /// Call one function of a module or component
     Call(command::CallArgs),
+    /// The cache of compiled guests: list it, tidy it, empty it
+    Cache(command::CacheArgs),
+    /// Compile one guest from standard input to standard output
+    #[command(name = command::COMPILE_WORKER, hide = true)]
+    CompileWorker,
 }
 
 fn main() -> ExitCode {
@@ -49,5 +54,7 @@ fn run(command: Command, contracts: Contracts) -> Result<ExitCode, Failure> {
     match command {
         Command::Run(args) => args.run(contracts),
         Command::Call(args) => args.run(contracts),
+        Command::Cache(args) => args.run(),
+        Command::CompileWorker => Ok(command::compile_worker()),
     }
 }

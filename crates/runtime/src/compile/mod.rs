@@ -1,77 +1,341 @@
-//! From verified bytes to engine code: in this process for now; the worker process and the code cache follow.
+//! From verified WebAssembly to code that an engine can run: the cache, then a compiler in a process of its own.
+//!
+//! Read in this order: [`Compiler::code`] here; `cache.rs` and `entry.rs` for what is on disk and why it is trusted;
+//! `spawn.rs` and `worker.rs` for the two sides of a compilation; `code.rs` for the two `unsafe` calls.
+//!
+//! Compiling the same module many times at once is one compilation: the first to ask starts it, the others wait for
+//! the same future, and whoever is still waiting drives it on when the first goes away. Nothing is remembered after
+//! that: success is in the cache, and a failure may have been the machine's bad day.
 
-use std::{ffi::OsString, path::PathBuf};
+mod cache;
+mod code;
+mod entry;
+mod order;
+mod spawn;
+mod sweep;
+mod worker;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::HashMap,
+    ffi::OsString,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
-use samara_inspect::{Encoding, Module};
-use samara_model::Fault;
-use wasmtime::component::Component;
+use futures::{
+    FutureExt,
+    future::{BoxFuture, Shared, WeakShared},
+};
+use parking_lot::Mutex;
+use samara_inspect::{CompileEstimate, Encoding, Module};
+use samara_model::{Fault, format_bytes, format_duration};
+use tokio::sync::Semaphore;
+
+pub use cache::{CodeCache, DEFAULT_CACHE_BYTES, default_cache_directory};
+pub use code::Code;
+pub use sweep::{CacheEntry, Removed};
+pub use worker::run_worker;
 
 use crate::EngineHandle;
+use code::{Artifact, CodeId, Compiled, EngineHash, hex, unhex};
+use order::Order;
+use worker::Refusal;
 
-/// Compiled code.
-#[derive(Clone, Debug)]
-#[expect(missing_docs, reason = "the names say it")]
-pub enum Code {
-    Module(wasmtime::Module),
-    Component(Component),
+/// How far an estimate must be over a limit before it is believed without trying. Estimates are rough; limits hold.
+const CERTAIN: u32 = 4;
+
+/// What one compilation may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CompileLimits {
+    /// Processor time, summed over the compiler's threads; rounded up to seconds.
+    pub cpu: Duration,
+    /// Private memory of the compiler.
+    pub memory_bytes: u64,
+    /// Time from its start to its end.
+    pub wall: Duration,
+    /// Bytes of the code it writes.
+    pub output_bytes: u64,
+    /// Compilations at the same time; others wait for their turn.
+    pub at_once: usize,
 }
 
-/// Where compilation happens.
-#[derive(Debug, Default)]
-#[expect(missing_docs, reason = "the names say it")]
-pub enum Worker {
-    #[default]
-    InProcess,
-    Child {
-        program: PathBuf,
-        args: Vec<OsString>,
-    },
-}
-
-/// Compiled code kept on disk.
-#[derive(Debug)]
-pub struct CodeCache;
-
-impl CodeCache {
-    /// The user's own cache.
-    ///
-    /// # Errors
-    /// The directory cannot be used.
-    pub fn open_default() -> anyhow::Result<Self> {
-        Ok(Self)
-    }
-}
-
-/// How a compiler works.
-#[derive(Debug, Default)]
-#[expect(missing_docs, reason = "the names say it")]
-pub struct CompilerSettings {
-    pub cache: Option<CodeCache>,
-    pub worker: Worker,
-}
-
-/// Compiles guests.
-#[derive(Debug)]
-pub struct Compiler;
-
-impl Compiler {
-    /// A compiler.
-    #[expect(clippy::needless_pass_by_value, reason = "the settings will be kept")]
-    pub fn new(_settings: CompilerSettings) -> Self {
-        Self
-    }
-
-    /// Code for an engine.
-    ///
-    /// # Errors
-    /// The module does not validate.
-    #[expect(clippy::unused_async, reason = "the worker process will be awaited")]
-    pub async fn code(&self, engine: &EngineHandle, module: &Module, bytes: &Bytes) -> Result<Code, Fault> {
-        let bad = |error: wasmtime::Error| Fault::Config(format!("{error:#}"));
-        match module.encoding {
-            Encoding::Core => wasmtime::Module::new(&engine.engine, bytes).map(Code::Module).map_err(bad),
-            Encoding::Component => Component::new(&engine.engine, bytes).map(Code::Component).map_err(bad),
+impl Default for CompileLimits {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            cpu: Duration::from_secs(60),
+            memory_bytes: 2 << 30,
+            wall: Duration::from_secs(120),
+            output_bytes: 1 << 30,
+            at_once: cores.min(8),
         }
     }
+}
+
+/// Where compilations happen.
+#[derive(Clone, Debug, Default)]
+pub enum Worker {
+    /// In a process of its own, which must do nothing but [`run_worker`].
+    Child {
+        /// The program: normally this one.
+        program: PathBuf,
+        /// What makes it a worker.
+        args: Vec<OsString>,
+    },
+    /// In this process, without limits: for tests and for guests that are trusted.
+    #[default]
+    InProcess,
+}
+
+impl Worker {
+    /// This very program with these arguments, even after the file it was started from was replaced.
+    pub fn this_program(args: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
+        let program = PathBuf::from("/proc/self/exe");
+        Self::Child { program, args: args.into_iter().map(Into::into).collect() }
+    }
+}
+
+/// What a [`Compiler`] is made of. The default keeps nothing and compiles in this process.
+#[derive(Debug, Default)]
+pub struct CompilerSettings {
+    /// Where code is kept; `None` compiles on every load.
+    pub cache: Option<CodeCache>,
+    /// Where compilations happen.
+    pub worker: Worker,
+    /// What each of them may take.
+    pub limits: CompileLimits,
+}
+
+/// What a compiler has done since it was made. Each is a metric.
+#[derive(Debug, Default)]
+pub struct CompileCounters {
+    /// Loads answered from the cache.
+    pub hits: AtomicU64,
+    /// Entries of the cache that failed a check and were not used.
+    pub rejected: AtomicU64,
+    /// Loads that waited for a compilation that somebody else had started.
+    pub joined: AtomicU64,
+    /// Compilations started.
+    pub started: AtomicU64,
+    /// Compilations that gave no code, and modules refused by their estimate.
+    pub failed: AtomicU64,
+    /// Code that could not be stored.
+    pub unstored: AtomicU64,
+    /// Microseconds that finished compilations took.
+    pub micros: AtomicU64,
+}
+
+/// Turns modules into code. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Compiler {
+    inner: Arc<Inner>,
+    flights: Arc<Mutex<HashMap<CodeId, WeakShared<Flight>>>>,
+}
+
+/// A load under way: its cache look-up, and its compilation if that finds nothing.
+type Flight = BoxFuture<'static, Result<Arc<Artifact>, CompileError>>;
+
+/// Why there is no code; shared by all who waited for it.
+#[derive(Clone, Debug)]
+enum CompileError {
+    /// The module is at fault, or the limits are.
+    Refused(String),
+    /// We are.
+    Host(String),
+}
+
+fn fault(error: CompileError) -> Fault {
+    match error {
+        CompileError::Refused(message) => Fault::Config(message),
+        CompileError::Host(message) => Fault::Host(message),
+    }
+}
+
+impl Compiler {
+    /// A compiler of its own: its cache and its limits are shared by nobody but its clones.
+    pub fn new(settings: CompilerSettings) -> Self {
+        let permits = Semaphore::new(settings.limits.at_once.clamp(1, Semaphore::MAX_PERMITS));
+        let inner = Inner {
+            cache: settings.cache,
+            worker: settings.worker,
+            limits: settings.limits,
+            permits,
+            counters: CompileCounters::default(),
+        };
+        Self { inner: Arc::new(inner), flights: Arc::default() }
+    }
+
+    /// What it has done so far.
+    pub fn counters(&self) -> &CompileCounters {
+        &self.inner.counters
+    }
+
+    /// Where code is kept.
+    pub fn cache(&self) -> Option<&CodeCache> {
+        self.inner.cache.as_ref()
+    }
+
+    /// The code of `module`, whose bytes are `bytes`, for `engine`: from the cache, or compiled.
+    ///
+    /// # Errors
+    /// [`Fault::Config`] if the module is not valid, or costs more to compile than is allowed; the message names the
+    /// limit. [`Fault::Host`] if the compiler cannot be run.
+    pub async fn code(&self, engine: &EngineHandle, module: &Module, bytes: &Bytes) -> Result<Code, Fault> {
+        let artifact = unhex(&module.sha256).filter(|_| module.size_bytes == bytes.len() as u64);
+        let Some(artifact) = artifact else {
+            return Err(Fault::Host("the module to compile is not the one that was read".to_owned()));
+        };
+        let kind = engine.key.code;
+        let id = CodeId { artifact, engine: EngineHash::of(&engine.engine, kind), kind, encoding: module.encoding };
+        let artifact = self.flight(id, module, bytes).await.map_err(fault)?;
+        let engine = engine.engine.clone();
+        let loaded = blocking(move || artifact.load(&engine, id.encoding)).await.map_err(fault)?;
+        loaded.map_err(|error| Fault::Host(format!("the engine refuses the code of {}: {error:#}", id.name())))
+    }
+
+    /// The load under way for this code, or a new one.
+    fn flight(&self, id: CodeId, module: &Module, bytes: &Bytes) -> Shared<Flight> {
+        let mut flights = self.flights.lock();
+        if let Some(flight) = flights.get(&id).and_then(WeakShared::upgrade) {
+            self.inner.counters.joined.fetch_add(1, Relaxed);
+            return flight;
+        }
+        // Nobody waits for those any more; they ended, or were given up.
+        flights.retain(|_, flight| flight.upgrade().is_some());
+        let inner = Arc::clone(&self.inner);
+        let flight = inner.produce(id, module.compile.clone(), bytes.clone()).boxed().shared();
+        if let Some(weak) = flight.downgrade() {
+            flights.insert(id, weak);
+        }
+        flight
+    }
+}
+
+/// What the loads under way hold on to.
+#[derive(Debug)]
+struct Inner {
+    cache: Option<CodeCache>,
+    worker: Worker,
+    limits: CompileLimits,
+    permits: Semaphore,
+    counters: CompileCounters,
+}
+
+impl Inner {
+    /// Everything between a name and code that can be loaded.
+    async fn produce(
+        self: Arc<Self>,
+        id: CodeId,
+        estimate: CompileEstimate,
+        wasm: Bytes,
+    ) -> Result<Arc<Artifact>, CompileError> {
+        let this = Arc::clone(&self);
+        if let Some(found) = blocking(move || this.look_up(&id)).await? {
+            self.counters.hits.fetch_add(1, Relaxed);
+            return Ok(Arc::new(found));
+        }
+        let compiled = match self.refuse(&id, &estimate) {
+            Some(refusal) => Err(refusal),
+            None => self.compile(&id, wasm).await,
+        };
+        let compiled = compiled.inspect_err(|_| {
+            self.counters.failed.fetch_add(1, Relaxed);
+        })?;
+        blocking(move || Arc::new(self.keep(&id, compiled))).await
+    }
+
+    fn look_up(&self, id: &CodeId) -> Option<Artifact> {
+        match self.cache.as_ref()?.load(id) {
+            Ok(found) => found.map(Artifact::Cached),
+            Err(why) => {
+                self.counters.rejected.fetch_add(1, Relaxed);
+                tracing::debug!(code = id.name(), %why, "an entry of the code cache is not used");
+                None
+            }
+        }
+    }
+
+    /// Refuses what is certain to run into a limit, without spending what the limit allows first.
+    fn refuse(&self, id: &CodeId, estimate: &CompileEstimate) -> Option<CompileError> {
+        let CompileLimits { cpu, memory_bytes, .. } = self.limits;
+        let (needed, allowed) = if estimate.estimated_cpu > cpu.saturating_mul(CERTAIN) {
+            (format!("{} of processor time", format_duration(estimate.estimated_cpu)), format_duration(cpu))
+        } else if estimate.estimated_memory_bytes > memory_bytes.saturating_mul(u64::from(CERTAIN)) {
+            (format!("{} of memory", format_bytes(estimate.estimated_memory_bytes)), format_bytes(memory_bytes))
+        } else {
+            return None;
+        };
+        Some(CompileError::Refused(format!(
+            "compiling {} would take about {needed} and the limit is {allowed}: of {} of code in {} functions, the \
+             largest has {}, {} branches are the most in one and {} locals; {}",
+            id.name(),
+            format_bytes(estimate.code_bytes),
+            estimate.functions,
+            format_bytes(estimate.largest_function_bytes),
+            estimate.max_branches,
+            estimate.max_locals,
+            spawn::ADVICE,
+        )))
+    }
+
+    async fn compile(&self, id: &CodeId, wasm: Bytes) -> Result<Compiled, CompileError> {
+        let closed = |_| CompileError::Host("the compiler is shut down".to_owned());
+        let _permit = self.permits.acquire().await.map_err(closed)?;
+        self.counters.started.fetch_add(1, Relaxed);
+        let started = Instant::now();
+        let order = Order {
+            engine: hex(&id.engine.0),
+            kind: id.kind,
+            component: id.encoding == Encoding::Component,
+            wasm_bytes: wasm.len() as u64,
+            cpu_seconds: self.limits.cpu.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX).max(1),
+            memory_bytes: self.limits.memory_bytes,
+        };
+        let name = id.name();
+        let compiled = match &self.worker {
+            Worker::Child { program, args } => {
+                spawn::compile(program, args, &order, &wasm, &name, &self.limits).await?
+            }
+            Worker::InProcess => {
+                blocking(move || worker::compile(&order, &wasm)).await?.map_err(|error| match error {
+                    Refusal::Input(why) => {
+                        CompileError::Refused(format!("{name} does not compile: {}", spawn::harmless(&why)))
+                    }
+                    Refusal::Host(why) => CompileError::Host(why),
+                })?
+            }
+        };
+        let took = started.elapsed();
+        self.counters.micros.fetch_add(took.as_micros().try_into().unwrap_or(u64::MAX), Relaxed);
+        tracing::debug!(code = id.name(), ?took, bytes = compiled.0.len(), "compiled");
+        Ok(compiled)
+    }
+
+    /// Stores fresh code and goes on with the stored file, which other processes share and memory need not hold.
+    fn keep(&self, id: &CodeId, compiled: Compiled) -> Artifact {
+        let Some(cache) = &self.cache else { return Artifact::Fresh(compiled) };
+        if let Err(error) = cache.store(id, &compiled.0) {
+            self.counters.unstored.fetch_add(1, Relaxed);
+            tracing::warn!(code = id.name(), %error, "compiled code cannot be stored in `{}`", cache.directory().display());
+            return Artifact::Fresh(compiled);
+        }
+        match cache.load(id) {
+            Ok(Some(file)) => Artifact::Cached(file),
+            // Removed or replaced in this moment.
+            Ok(None) | Err(_) => Artifact::Fresh(compiled),
+        }
+    }
+}
+
+/// Runs what blocks on a thread that may.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, CompileError> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| CompileError::Host(format!("compiling: {error}")))
 }

@@ -14,10 +14,12 @@ use samara_model::Fault;
 use samara_runtime::{CodeCache, Compiler, CompilerSettings, Contract, PoolSize, Runtime, Worker};
 use samara_telemetry::Metrics;
 
+mod cache;
 mod call;
 mod grants;
 mod run;
 
+pub use cache::CacheArgs;
 pub use call::CallArgs;
 pub use grants::{GrantArgs, LimitArgs};
 pub use run::RunArgs;
@@ -48,15 +50,14 @@ pub(crate) fn runtime(contracts: Contracts, size: PoolSize, compile: &CompileArg
     } else {
         CodeCache::open_default().inspect_err(|error| tracing::warn!("no code cache: {error:#}")).ok()
     };
-    let worker = if compile.in_process {
-        Worker::InProcess
-    } else {
-        let program =
-            std::env::current_exe().context("finding this program, to compile guests in a process of its own")?;
-        Worker::Child { program, args: vec![COMPILE_WORKER.into()] }
-    };
+    let worker = if compile.in_process { Worker::InProcess } else { Worker::this_program([COMPILE_WORKER]) };
     let compiler = Compiler::new(CompilerSettings { cache, worker, ..CompilerSettings::default() });
     Ok(Arc::new(Runtime::new(contracts, size, compiler, metrics)))
+}
+
+/// The life of a compile worker: the hidden subcommand [`COMPILE_WORKER`].
+pub fn compile_worker() -> ExitCode {
+    samara_runtime::run_worker(std::io::stdin(), std::io::stdout(), std::io::stderr())
 }
 
 /// Waits for work that may take a while, with a spinner on a terminal once it does.
