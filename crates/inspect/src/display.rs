@@ -81,12 +81,29 @@ pub(crate) fn group_of(name: &str) -> &str {
     }
 }
 
-/// The second step of a function's path: its module, namespace or type.
+/// The second step of a function's path: its module, namespace or type; of a C function, the prefix of its name.
 pub(crate) fn subgroup_of(name: &str) -> Option<&str> {
-    let (_, rest) = path_of(name).split_once("::")?;
+    if is_identifier(name) {
+        return prefix_of(name);
+    }
+    let (_, rest) = path_of(name).split_once("::").filter(|(first, _)| is_identifier(first))?;
     let (second, _) = rest.split_once("::")?;
     let second = second.split('<').next().unwrap_or(second);
     is_identifier(second).then_some(second)
+}
+
+/// `sqlite3VdbeExec`, `_PyUnicode_New` and `bn_mul` belong to `sqlite3`, `_Py` and `bn`.
+fn prefix_of(name: &str) -> Option<&str> {
+    let word = name.trim_start_matches('_');
+    let start = name.len() - word.len();
+    let mut before = ' ';
+    for (at, c) in word.char_indices() {
+        if c == '_' || (c.is_uppercase() && !before.is_uppercase() && at > 1) {
+            return name.get(..start + at);
+        }
+        before = c;
+    }
+    None
 }
 
 fn is_identifier(text: &str) -> bool {
@@ -147,8 +164,13 @@ mod tests {
             ("unsigned int Parse(std::pair)", OTHER, None),
             ("core::fmt::write", "core", Some("fmt")),
             ("mycrate::main", "mycrate", None),
+            ("sqlite3VdbeExec", OTHER, Some("sqlite3")),
+            ("_PyUnicode_New", OTHER, Some("_Py")),
+            ("bn_mul", OTHER, Some("bn")),
+            ("SHA256_Init", OTHER, Some("SHA256")),
+            ("printf", OTHER, None),
         ] {
-            assert_eq!((group_of(name), subgroup_of(name).filter(|_| group != OTHER)), (group, subgroup), "{name}");
+            assert_eq!((group_of(name), subgroup_of(name)), (group, subgroup), "{name}");
         }
     }
 }

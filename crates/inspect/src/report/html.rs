@@ -19,9 +19,9 @@ const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 /// The treemap's size, in the units of its picture.
 const MAP: Rect = Rect { x: 0.0, y: 0.0, width: 1000.0, height: 600.0 };
-/// Rectangles that are drawn, and the smallest area of one.
-const MAX_CELLS: usize = 2_000;
-const MIN_AREA: f64 = 9.0;
+/// Rectangles that are drawn, and the smallest area of one; what is smaller is left out of its group.
+const MAX_CELLS: usize = 2_500;
+const MIN_AREA: f64 = 6.0;
 /// Imports that are listed for a need.
 const MAX_NEED_IMPORTS: usize = 12;
 /// Rows of each table.
@@ -105,8 +105,7 @@ fn map_section(report: &Report<'_>, page: &mut String) {
         MAP.width,
         MAP.height
     );
-    let mut map = Map { page, file: report.module.size_bytes, cells: 0 };
-    map.children(&root, MAP);
+    page.push_str(&map(&root, report.module.size_bytes));
     page.push_str(
         "</svg><p><span id=\"where\" class=\"mono\" aria-live=\"polite\">Point at a part; choose a group to zoom in.\
          </span> <button id=\"out\" type=\"button\" hidden>whole file</button></p><p class=\"faint legend\">",
@@ -141,18 +140,32 @@ fn rows(part: &Part, file: u64, depth: usize, count: &mut usize, page: &mut Stri
     }
 }
 
-/// The treemap being drawn.
-struct Map<'p> {
-    page: &'p mut String,
-    file: u64,
-    cells: usize,
+/// The treemap's rectangles: as many as may be drawn, by leaving out the smallest.
+fn map(root: &Part, file: u64) -> String {
+    let mut min_area = MIN_AREA;
+    loop {
+        let mut map = Map { page: String::new(), file, cells: 0, min_area };
+        map.children(root, MAP);
+        if map.cells <= MAX_CELLS {
+            return map.page;
+        }
+        min_area *= 1.5;
+    }
 }
 
-impl Map<'_> {
+/// The treemap being drawn.
+struct Map {
+    page: String,
+    file: u64,
+    cells: usize,
+    min_area: f64,
+}
+
+impl Map {
     fn children(&mut self, part: &Part, space: Rect) {
         let sizes: Vec<u64> = part.children.iter().map(|child| child.bytes).collect();
         for (child, rect) in part.children.iter().zip(squarify(&sizes, space)) {
-            if self.cells < MAX_CELLS && rect.width * rect.height >= MIN_AREA {
+            if self.cells <= MAX_CELLS && rect.width * rect.height >= self.min_area {
                 self.cells += 1;
                 self.part(child, rect);
             }
@@ -167,7 +180,7 @@ impl Map<'_> {
         let focus = if group { " tabindex=\"0\" role=\"button\"" } else { "" };
         put!(
             self.page,
-            "<g class=\"{}{}\" data-part=\"{said}\"{focus} aria-label=\"{said}\"><title>{said}</title>",
+            "<g class=\"{}{}\"{focus}><title>{said}</title>",
             if group { "group" } else { "leaf" },
             if part.is_rest { " rest" } else { "" }
         );

@@ -44,7 +44,7 @@ pub(super) fn layout(cores: &[CoreModule<'_>]) -> Option<Layout> {
     let addresses = || core.data.iter().filter_map(|(at, bytes)| Some(((*at)?, (*at)?.saturating_add(*bytes))));
     let low = addresses().map(|(start, _)| start).min();
     let high = addresses().map(|(_, end)| end).max();
-    let named = core.global("__stack_pointer");
+    let named = core.global("__stack_pointer").filter(|stack| *stack <= size);
     // Without names, LLVM's first global is the stack pointer: mutable, aligned, inside the memory.
     let guess = || {
         let first = core.globals.first().filter(|global| global.mutable && global.name.is_none())?;
@@ -63,7 +63,8 @@ pub(super) fn layout(cores: &[CoreModule<'_>]) -> Option<Layout> {
         "guessed from the first global; grows towards lower addresses"
     };
     match (stack, low, high) {
-        (Some(stack), Some(low), Some(high)) if stack <= low => {
+        // A snapshot of a running instance has data in the stack too.
+        (Some(stack), Some(low), Some(high)) if stack < high => {
             regions.up_to(stack, "stack", "stack", stack_note);
             regions.up_to(low, "unused", "unused", "");
             regions.up_to(high, "data", "data", "initialised when the instance is made");
@@ -164,6 +165,15 @@ mod tests {
                 ("stack", 2000, 70000),
                 ("heap", 70000, 131_072),
             ],
+        );
+    }
+
+    #[test]
+    fn a_snapshot_of_a_stack_is_still_a_stack() {
+        check(
+            r#"(module (memory 2) (global $__stack_pointer (mut i32) (i32.const 65536))
+                (data (i32.const 65000) "abcd") (data (i32.const 70000) "abcd"))"#,
+            &[("stack", 0, 65536), ("data", 65536, 70004), ("heap", 70004, 131_072)],
         );
     }
 

@@ -4,8 +4,8 @@
   const where = document.getElementById("where"), out = document.getElementById("out");
   const whole = map.getAttribute("viewBox"), start = where.textContent;
   const tell = (node) => {
-    const part = node && node.closest("[data-part]");
-    where.textContent = part ? part.dataset.part : start;
+    const part = node && node.closest("g");
+    where.textContent = part ? part.querySelector("title").textContent : start;
   };
   const zoom = (node) => {
     const box = node && node.querySelector("rect");

@@ -18,8 +18,8 @@ const MAX_FUNCTIONS: usize = 100_000;
 /// Parts of a kind that are shown on their own, largest first; the rest is one part.
 const MAX_MODULES: usize = 24;
 const MAX_GROUPS: usize = 40;
-const MAX_GROUP_FUNCTIONS: usize = 80;
-const MAX_SEGMENTS: usize = 40;
+const MAX_GROUP_FUNCTIONS: usize = 120;
+const MAX_SEGMENTS: usize = 300;
 const MAX_SECTIONS: usize = 24;
 
 /// A part of the file.
