@@ -6,6 +6,8 @@ use std::env;
 use std::hint::black_box;
 use std::io::{self, Read, Write};
 use std::process::exit;
+use std::thread;
+use std::time::Duration;
 
 fn main() -> io::Result<()> {
     let path = variable("PATH_INFO");
@@ -24,6 +26,8 @@ fn main() -> io::Result<()> {
         "/partial" => {
             write!(out, "Content-Type: text/plain\n\nand then")?;
             out.flush()?;
+            // Long enough for what was sent to reach the client.
+            thread::sleep(Duration::from_millis(50));
             std::process::abort()
         }
         "/spin" => spin(),
@@ -44,7 +48,8 @@ fn environment(out: &mut impl Write) -> io::Result<()> {
 
 /// Passes the body on as it comes, reading no further than `CONTENT_LENGTH` where there is one.
 fn echo(out: &mut impl Write) -> io::Result<()> {
-    let kind = Some(variable("CONTENT_TYPE")).filter(|kind| !kind.is_empty()).unwrap_or_else(|| "text/plain".to_owned());
+    let kind =
+        Some(variable("CONTENT_TYPE")).filter(|kind| !kind.is_empty()).unwrap_or_else(|| "text/plain".to_owned());
     write!(out, "Content-Type: {kind}\n\n")?;
     let length = variable("CONTENT_LENGTH").parse().unwrap_or(u64::MAX);
     io::copy(&mut io::stdin().lock().take(length), out)?;

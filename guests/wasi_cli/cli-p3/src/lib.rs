@@ -26,7 +26,10 @@ impl wasip3::exports::cli::run::Guest for Command {
         let words: Vec<&str> = args.iter().skip(1).map(String::as_str).collect();
         match words.as_slice() {
             ["echo", rest @ ..] => print(format!("{}\n", rest.join(" "))).await,
-            ["env"] => print(environment::get_environment().iter().map(|(name, value)| format!("{name}={value}\n")).collect()).await,
+            ["env"] => {
+                print(environment::get_environment().iter().map(|(name, value)| format!("{name}={value}\n")).collect())
+                    .await
+            }
             ["cat"] => cat().await,
             ["stderr", text] => complain(format!("{text}\n")).await,
             ["exit", code] => {
@@ -63,7 +66,10 @@ async fn complain(text: String) -> Result<(), ()> {
 }
 
 /// The write end feeds the stream while the host drains it: both must be polled.
-async fn send(text: String, to: impl FnOnce(StreamReader<u8>) -> FutureReader<Result<(), ErrorCode>>) -> Result<(), ()> {
+async fn send(
+    text: String,
+    to: impl FnOnce(StreamReader<u8>) -> FutureReader<Result<(), ErrorCode>>,
+) -> Result<(), ()> {
     let (mut writer, reader) = wit_stream::new();
     let written = to(reader);
     let feed = async move {

@@ -35,6 +35,9 @@ use wasip2::http::types::{Fields, IncomingBody, IncomingRequest, Method, Respons
 
 const PLAIN: &[(&str, &str)] = &[("content-type", "text/plain")];
 
+/// Long enough for what was sent to reach the client before the guest dies.
+const ON_ITS_WAY: Duration = Duration::from_millis(50);
+
 struct Echo;
 
 impl Guest for Echo {
@@ -68,7 +71,9 @@ fn answer(request: &IncomingRequest, out: ResponseOutparam) -> io::Result<()> {
             eprintln!("err: {said}");
             text(out, 200, "logged\n")
         }
-        ["env"] => text(out, 200, &std::env::vars().map(|(name, value)| format!("{name}={value}\n")).collect::<String>()),
+        ["env"] => {
+            text(out, 200, &std::env::vars().map(|(name, value)| format!("{name}={value}\n")).collect::<String>())
+        }
         ["args"] => text(out, 200, &std::env::args().map(|word| word + "\n").collect::<String>()),
         ["count"] => text(out, 200, &format!("{}\n", count())),
         ["spin"] => spin(),
@@ -77,9 +82,14 @@ fn answer(request: &IncomingRequest, out: ResponseOutparam) -> io::Result<()> {
         ["trap"] => std::process::abort(),
         ["partial"] => {
             begin(out)?;
+            thread::sleep(ON_ITS_WAY);
             std::process::abort()
         }
-        ["cut"] => begin(out).map(drop),
+        ["cut"] => {
+            let _unfinished = begin(out)?;
+            thread::sleep(ON_ITS_WAY);
+            Ok(())
+        }
         ["never"] => loop {
             thread::sleep(Duration::from_secs(3600));
         },
@@ -100,7 +110,10 @@ fn echo(request: &IncomingRequest, target: &Target, out: ResponseOutparam) -> io
     }
     if target.get("show").is_some() {
         append("x-method", method(&request.method()).as_bytes())?;
-        append("x-path", request.path_with_query().unwrap_or_default().split('?').next().unwrap_or_default().as_bytes())?;
+        append(
+            "x-path",
+            request.path_with_query().unwrap_or_default().split('?').next().unwrap_or_default().as_bytes(),
+        )?;
         let query = request.path_with_query().and_then(|whole| Some(whole.split_once('?')?.1.to_owned()));
         append("x-query", query.unwrap_or_default().as_bytes())?;
         for (name, value) in request.headers().entries() {

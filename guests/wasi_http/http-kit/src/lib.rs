@@ -18,8 +18,8 @@ use reply::{Target, read_pieces, start, text};
 use wasip2::exports::http::incoming_handler::Guest;
 use wasip2::http::outgoing_handler;
 use wasip2::http::types::{
-    ErrorCode, Fields, FutureIncomingResponse, IncomingRequest, IncomingResponse, Method, OutgoingBody, OutgoingRequest,
-    ResponseOutparam, Scheme,
+    ErrorCode, Fields, FutureIncomingResponse, IncomingRequest, IncomingResponse, Method, OutgoingBody,
+    OutgoingRequest, ResponseOutparam, Scheme,
 };
 
 use wasi::keyvalue::store::{Bucket, Error as StoreError};
@@ -125,7 +125,8 @@ fn many(request: &IncomingRequest, name: &str, target: &Target) -> Result<Said, 
     let keys: Vec<String> = target.get("keys").unwrap_or_default().split(',').map(str::to_owned).collect();
     match request.method() {
         Method::Put => {
-            let pairs: Vec<_> = target.query.iter().map(|(key, value)| (key.clone(), value.clone().into_bytes())).collect();
+            let pairs: Vec<_> =
+                target.query.iter().map(|(key, value)| (key.clone(), value.clone().into_bytes())).collect();
             batch::set_many(&bucket, &pairs).map(|()| (204, Vec::new()))
         }
         Method::Delete => batch::delete_many(&bucket, &keys).map(|()| (204, Vec::new())),
@@ -199,7 +200,10 @@ fn send(
     if !body.is_empty() {
         use std::io::Write;
         let mut stream = outgoing.write().map_err(|()| ErrorCode::InternalError(None))?;
-        stream.write_all(body).and_then(|()| Write::flush(&mut stream)).map_err(|error| ErrorCode::InternalError(Some(error.to_string())))?;
+        stream
+            .write_all(body)
+            .and_then(|()| Write::flush(&mut stream))
+            .map_err(|error| ErrorCode::InternalError(Some(error.to_string())))?;
     }
     OutgoingBody::finish(outgoing, None)?;
     Ok(future)

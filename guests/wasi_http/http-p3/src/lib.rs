@@ -146,6 +146,8 @@ fn trailers() -> Result<Response, ErrorCode> {
 fn partial() -> Result<Response, ErrorCode> {
     stream(200, |mut writer| async move {
         writer.write_all(b"and then\n".to_vec()).await;
+        // Long enough for what was sent to reach the client.
+        wait_for(50_000_000).await;
         std::process::abort()
     })
 }

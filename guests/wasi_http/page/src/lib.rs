@@ -14,8 +14,11 @@ struct Page;
 
 impl Guest for Page {
     fn handle(_: IncomingRequest, out: ResponseOutparam) {
-        let headers =
-            [("content-type", "text/html; charset=utf-8"), ("cache-control", "no-cache"), ("content-security-policy", POLICY)];
+        let headers = [
+            ("content-type", "text/html; charset=utf-8"),
+            ("cache-control", "no-cache"),
+            ("content-security-policy", POLICY),
+        ];
         let sent = start(out, 200, &headers).and_then(|mut body| {
             body.write(PAGE.as_bytes())?;
             body.finish(None)
