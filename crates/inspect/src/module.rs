@@ -376,15 +376,21 @@ impl Module {
     }
 
     /// The version of the interface `name` (`wasi:http/incoming-handler`) that a component exports; empty if it has
-    /// none.
+    /// none. Of several the newest: a Rust program for 0.3 also exports its `main` by 0.2, and that only aborts.
     pub fn exports_interface(&self, name: &str) -> Option<&str> {
-        self.exports.iter().find_map(|export| interface_version(&export.name, &export.item, name))
+        let versions = self.exports.iter().filter_map(|export| interface_version(&export.name, &export.item, name));
+        versions.max_by_key(|version| age(version))
     }
 
     /// Whether a custom section of this name is in the file, at any depth.
     pub fn has_custom_section(&self, name: &str) -> bool {
         self.custom_sections.iter().any(|known| known == name)
     }
+}
+
+/// A version's numbers in order; what is no number (`-draft`, `-rc`) counts as the oldest of its kind.
+fn age(version: &str) -> Vec<Option<u64>> {
+    version.split('.').map(|part| part.parse().ok()).collect()
 }
 
 fn interface_version<'a>(full_name: &'a str, item: &Item, name: &str) -> Option<&'a str> {

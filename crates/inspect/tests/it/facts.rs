@@ -141,3 +141,26 @@ fn a_compile_bomb_is_recognised_without_compiling() {
     assert!(calls.compile.estimated_memory_bytes > 1 << 30, "{:?}", calls.compile);
     assert!(read(MODULE).compile.cost().starts_with("light"));
 }
+
+#[test]
+fn of_several_exported_versions_the_newest_counts() {
+    let export = |version: &str| {
+        format!(
+            "(instance $i{} (export \"f\" (func $f))) (export \"wasi:cli/run@{version}\" (instance $i{}))",
+            version.replace('.', ""),
+            version.replace('.', "")
+        )
+    };
+    let component = |versions: [&str; 2]| {
+        let exports = versions.map(export).concat();
+        wasm(&format!(
+            "(component (core module $m (func (export \"f\"))) (core instance $c (instantiate $m)) (func $f (canon lift (core func $c \"f\"))) {exports})"
+        ))
+    };
+    for (versions, expected) in
+        [(["0.2.0", "0.3.0"], "0.3.0"), (["0.3.0", "0.2.0"], "0.3.0"), (["0.2.10", "0.2.9"], "0.2.10")]
+    {
+        let module = Module::read(&component(versions)).unwrap();
+        assert_eq!(module.exports_interface("wasi:cli/run"), Some(expected), "{versions:?}");
+    }
+}
