@@ -30,6 +30,16 @@ pub enum ReadError {
         /// What is wrong there.
         message: String,
     },
+    /// WebAssembly that can be read and breaks a rule, or uses a feature that is not enabled.
+    #[error("invalid at byte {offset} (0x{offset:x}), in the {section} section: {message}")]
+    Invalid {
+        /// Where, in bytes from the start of the file.
+        offset: u64,
+        /// The section that breaks the rule.
+        section: String,
+        /// The rule.
+        message: String,
+    },
     /// WebAssembly text that does not parse; the message names the file, line and column.
     #[error("not WebAssembly text: {message}")]
     Text {
@@ -50,7 +60,7 @@ impl ReadError {
     /// Where the bytes are wrong, if that is one place.
     pub fn offset(&self) -> Option<u64> {
         match self {
-            Self::Malformed { offset, .. } => Some(*offset),
+            Self::Malformed { offset, .. } | Self::Invalid { offset, .. } => Some(*offset),
             Self::NotWasm { .. } | Self::Empty => Some(0),
             Self::TooLarge { .. } | Self::Text { .. } | Self::UnknownFeature { .. } => None,
         }

@@ -2,12 +2,14 @@
 //!
 //! Nothing here is proven. Claims and signatures are shown, not checked; checking them is the trust policy's work.
 
+use samara_model::format_bytes;
 use serde::Serialize;
 use serde_json::Value;
 use wasmparser::{CustomSectionReader, KnownCustom, Name, Payload};
 
 use crate::{
     Encoding, MAX_ITEMS, ReadError,
+    display::harmless,
     nesting::check_depth,
     read::{check_size, parser, section_name},
 };
@@ -188,6 +190,48 @@ impl Metadata {
             }
         }
         all
+    }
+
+    /// The metadata for people: a line for each fact, parts inside parts further to the right.
+    pub fn to_text(&self) -> String {
+        let mut text = String::new();
+        self.write(&mut text, 0);
+        text
+    }
+
+    fn write(&self, text: &mut String, depth: usize) {
+        let mut line = |label: &str, value: &str| {
+            text.push_str(&format!("{:indent$}{label:<16}{value}\n", "", indent = depth * 2));
+        };
+        let name = self.name.as_ref().map(|name| format!(" `{}`", harmless(name))).unwrap_or_default();
+        let place = if depth == 0 { String::new() } else { format!(" at 0x{:x}", self.offset) };
+        line(self.kind, &format!("{}{name}{place}", format_bytes(self.size)));
+        for producer in &self.producers {
+            line(
+                &harmless(&producer.field),
+                format!("{} {}", harmless(&producer.name), harmless(&producer.version)).trim_end(),
+            );
+        }
+        for annotation in &self.annotations {
+            line(&harmless(&annotation.name), &harmless(&annotation.text));
+        }
+        if !self.target_features.is_empty() {
+            let features: Vec<_> = self.target_features.iter().map(|feature| harmless(feature)).collect();
+            line("target features", &features.join(" "));
+        }
+        for (label, value) in [("claims", &self.claims), ("kubewarden", &self.kubewarden)] {
+            let pretty = value.as_ref().and_then(|value| serde_json::to_string_pretty(value).ok()).unwrap_or_default();
+            for (index, shown) in pretty.lines().enumerate() {
+                line(if index == 0 { label } else { "" }, &harmless(shown));
+            }
+        }
+        for custom in &self.custom {
+            let meaning = custom.meaning.map(|meaning| format!(", {meaning}")).unwrap_or_default();
+            line("custom", &format!("`{}` {}{meaning}", harmless(&custom.name), format_bytes(custom.size)));
+        }
+        for child in &self.children {
+            child.write(text, depth + 1);
+        }
     }
 
     fn take(&mut self, section: &CustomSectionReader<'_>) {

@@ -167,6 +167,20 @@ pub(crate) fn section_name(payload: &Payload<'_>) -> &'static str {
     }
 }
 
+/// The name of the innermost section around a byte of the file.
+pub(crate) fn section_at(bytes: &[u8], offset: usize) -> &'static str {
+    let mut found = "header";
+    for payload in parser().parse_all(bytes) {
+        let Ok(payload) = payload else { break };
+        match payload.as_section() {
+            Some((_, range)) if range.start > offset => break,
+            Some((_, range)) if offset <= range.end => found = section_name(&payload),
+            _ => {}
+        }
+    }
+    found
+}
+
 /// The name of the section that `id` introduces in a module or component.
 fn section_of_id(encoding: Encoding, id: u8) -> &'static str {
     const CORE: &[&str] = &[

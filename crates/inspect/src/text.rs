@@ -8,7 +8,7 @@ use crate::{
     FEATURES, ReadError,
     feature::flag,
     nesting,
-    read::{assemble, check_size},
+    read::{assemble, check_size, section_at},
 };
 
 /// Assembles WebAssembly text into a binary module or component.
@@ -29,7 +29,7 @@ pub fn print_to(bytes: &[u8], out: &mut dyn io::Write) -> Result<(), ReadError> 
     nesting::check(bytes)?;
     let result = wasmprinter::Config::new().print(bytes, &mut wasmprinter::PrintIoWrite(out));
     result.map_err(|error| match error.downcast_ref::<wasmparser::Error>() {
-        Some(error) => ReadError::malformed(error, "printed"),
+        Some(error) => ReadError::malformed(error, section_at(bytes, error.offset())),
         None => ReadError::Text { message: format!("{error:#}") },
     })
 }
@@ -74,21 +74,15 @@ pub fn validate(bytes: &[u8], features: Option<&str>) -> Result<(), ReadError> {
     let features = parse_features(features.unwrap_or_default())?;
     check_size(bytes)?;
     nesting::check(bytes)?;
-    match Validator::new_with_features(features).validate_all(bytes) {
-        Ok(_) => Ok(()),
-        Err(error) => {
-            let mut read = ReadError::malformed(&error, "validated");
-            if let ReadError::Malformed { message, .. } = &mut read
-                && let Some(missing) = error.missing_wasm_feature()
-            {
-                let names: Vec<_> = FEATURES.iter().filter(|name| flag(name) == Some(missing)).copied().collect();
-                if !names.is_empty() {
-                    message.push_str(&format!("; it needs the feature `{}`", names.join("`, `")));
-                }
-            }
-            Err(read)
-        }
+    let Err(error) = Validator::new_with_features(features).validate_all(bytes) else { return Ok(()) };
+    let mut message = error.message().to_owned();
+    if let Some(missing) = error.missing_wasm_feature()
+        && let Some(name) = FEATURES.iter().find(|name| flag(name).is_some_and(|flag| flag.contains(missing)))
+    {
+        message.push_str(&format!("; it needs the feature `{name}`"));
     }
+    let section = section_at(bytes, error.offset()).to_owned();
+    Err(ReadError::Invalid { offset: error.offset() as u64, section, message })
 }
 
 /// Reads a list of features.

@@ -88,6 +88,11 @@ impl<'a> Report<'a> {
         self.title = Some(title.into());
     }
 
+    /// Replaces the needs read from imports by what the module's contract knows better.
+    pub fn set_needs(&mut self, needs: Vec<Need>) {
+        self.needs = needs;
+    }
+
     /// Adds something that whoever reads the report should know: that the module is larger than a pool slot.
     pub fn warn(&mut self, warning: impl Into<String>) {
         self.warnings.push(warning.into());
@@ -133,12 +138,23 @@ fn warnings(module: &Module) -> Vec<String> {
     /// A compile that takes longer deserves a warning.
     const SLOW: std::time::Duration = std::time::Duration::from_secs(10);
     const MUCH_MEMORY: u64 = 1 << 30;
+    /// Real components have up to 14 core instances.
+    const MANY_INSTANCES: u64 = 100;
     let mut warnings = Vec::new();
     if module.compile.estimated_cpu > SLOW {
-        let compile = &module.compile;
         warnings.push(format!(
-            "compiling may take very long: a function with {} branches, one with {} locals",
-            compile.max_branches, compile.max_locals
+            "compiling may take very long: {}; a function has {} branches",
+            module.compile.cost(),
+            module.compile.max_branches
+        ));
+    }
+    if module.footprint.core_instances > MANY_INSTANCES {
+        let footprint = &module.footprint;
+        warnings.push(format!(
+            "each instance of it is {} core instances with {} memories of {}",
+            footprint.core_instances,
+            footprint.memories,
+            format_bytes(footprint.memory_min_bytes)
         ));
     }
     if module.compile.estimated_memory_bytes > MUCH_MEMORY {

@@ -173,6 +173,12 @@ fn metadata_reads_the_custom_sections_it_knows() {
     assert_eq!(inner.target_features, ["+gc64"]);
     assert_eq!(inner.annotations[0].text, "does things");
     assert!(inner.custom.iter().any(|custom| custom.name == "signature" && custom.meaning == Some("signatures")));
+    let shown = found.to_text();
+    for expected in
+        ["component       ", "`outer`", "  core module     ", "  description     does things", "\"name\": \"echo\""]
+    {
+        assert!(shown.contains(expected), "no `{expected}` in\n{shown}");
+    }
     let shown = with_report(&text, |report| report.to_text(100, false));
     assert!(shown.contains("claims     `echo` by AAAA, not verified here"), "{shown}");
     assert!(shown.contains("kubewarden policy `p`, kubewarden-wapc, mutating"), "{shown}");

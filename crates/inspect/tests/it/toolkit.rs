@@ -35,7 +35,14 @@ fn validation_checks_bodies_and_features() {
         validate(&wasm(text), None).unwrap();
         validate(&wasm(text), Some("all")).unwrap();
     }
-    invalid("(module (func (result i32)))", None, "type mismatch");
+    invalid("(module (func (result i32)))", None, "invalid at byte 24 (0x18), in the code section: type mismatch");
+    invalid(
+        "(module (memory 1) (func (memory.fill (i32.const 0) (i32.const 0) (i32.const 0))))",
+        Some("mvp"),
+        "bulk memory",
+    );
+    invalid("(module (memory i64 1))", Some("-memory64"), "in the memory section");
+    invalid("(module (memory i64 1))", Some("-memory64"), "it needs the feature `memory64`");
     let simd = "(module (func (param v128)))";
     validate(&wasm(simd), None).unwrap();
     invalid(simd, Some("-simd"), "simd");

@@ -1,0 +1,335 @@
+//! `samara inspect`, `wat`, `print`, `validate`, `strip`, `metadata`: what a file is, without running it.
+//!
+//! No engine here: the facts come from `samara-inspect`, the verdicts from the contracts' own `fit`.
+
+use std::{
+    io::{self, IsTerminal, Read, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Context, anyhow};
+use clap::Args;
+use samara_inspect::{
+    MAX_SIZE_BYTES, Module, ReadError, Report, Strip, Verdict, is_text, metadata, read_any, strip, text,
+};
+use samara_model::{Shape, format_bytes};
+use samara_runtime::{PoolSize, choose, verdicts};
+
+use super::{Contracts, Failure};
+
+/// Columns of the report where there is no terminal to ask.
+const DEFAULT_COLUMNS: usize = 110;
+
+/// Arguments of `samara inspect`.
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// The module or component, or either as text; `-` is standard input
+    pub file: PathBuf,
+    /// Print everything as JSON
+    #[arg(long, conflicts_with = "html")]
+    pub json: bool,
+    /// Write a page with a map of the bytes and a picture of the memory
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+}
+
+impl InspectArgs {
+    /// Looks at the file and says what it is.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is not WebAssembly.
+    pub fn run(self, contracts: Contracts) -> Result<ExitCode, Failure> {
+        let bytes = input(&self.file)?;
+        let module = Module::read(&bytes).map_err(|error| broken(&self.file, &error))?;
+        let mut report = Report::new(&bytes, &module, opinions(contracts, &module));
+        report.set_title(shown_name(&self.file));
+        if let Ok((contract, _)) = choose(contracts, &module, None, Shape::ALL) {
+            report.set_needs(contract.needs(&module));
+        }
+        if let Some(warning) = outgrows_the_pool(&module) {
+            report.warn(warning);
+        }
+        if let Some(page) = &self.html {
+            save(page, report.to_html().as_bytes())?;
+        }
+        let shown = if self.json {
+            format!("{:#}\n", report.to_json())
+        } else {
+            let (columns, color) = screen();
+            report.to_text(columns, color)
+        };
+        say(shown.as_bytes())
+    }
+}
+
+/// What every contract thinks of the module; of each shape, the one that would be used is marked.
+fn opinions(contracts: Contracts, module: &Module) -> Vec<Verdict> {
+    let chosen = |shape: Shape| choose(contracts, module, None, &[shape]).map(|(contract, _)| contract.name()).ok();
+    let verdict = |(contract, fit): (&'static dyn samara_runtime::Contract, samara_runtime::Fit)| Verdict {
+        contract: contract.name().to_owned(),
+        shape: fit.shape.to_string(),
+        confidence: fit.confidence.as_str().to_owned(),
+        why: fit.why,
+        chosen: chosen(fit.shape) == Some(contract.name()),
+    };
+    verdicts(contracts, module).into_iter().map(verdict).collect()
+}
+
+/// A module that starts with more than a slot of the pool holds still runs, more slowly.
+fn outgrows_the_pool(module: &Module) -> Option<String> {
+    let slot = PoolSize::of_this_machine(None);
+    let memory = u64::try_from(slot.memory_bytes).unwrap_or(u64::MAX);
+    let elements = u64::try_from(slot.table_elements).unwrap_or(u64::MAX);
+    let footprint = &module.footprint;
+    let over = if footprint.max_memory_min_bytes > memory {
+        format!("a memory of {}, where {} fit", format_bytes(footprint.max_memory_min_bytes), format_bytes(memory))
+    } else if footprint.max_table_min_elements > elements {
+        format!("a table of {} elements, where {elements} fit", footprint.max_table_min_elements)
+    } else {
+        return None;
+    };
+    Some(format!("it needs more than a slot of the pool ({over}): each instance is made on demand, which is slower"))
+}
+
+/// Arguments of `samara wat`.
+#[derive(Debug, Args)]
+pub struct WatArgs {
+    /// The text to assemble; `-` is standard input
+    pub file: PathBuf,
+    /// Where the binary goes; standard output if absent
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+impl WatArgs {
+    /// Assembles text into a binary.
+    ///
+    /// # Errors
+    /// The file cannot be read or does not parse, or the output cannot be written.
+    pub fn run(self) -> Result<ExitCode, Failure> {
+        let bytes = raw_input(&self.file)?;
+        let source = std::str::from_utf8(&bytes).ok().filter(|_| !bytes.starts_with(b"\0asm"));
+        let source = source.ok_or_else(|| {
+            Failure::Usage(anyhow!("`{}` is not text; `samara print` turns a binary into text", shown_name(&self.file)))
+        })?;
+        let wasm = text::wat_to_wasm(source, Some(&self.file)).map_err(|error| Failure::Other(error.into()))?;
+        binary(&wasm, self.output.as_deref())
+    }
+}
+
+/// Arguments of `samara print`.
+#[derive(Debug, Args)]
+pub struct PrintArgs {
+    /// The module or component; `-` is standard input
+    pub file: PathBuf,
+    /// Where the text goes; standard output if absent
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+impl PrintArgs {
+    /// Prints a binary as text.
+    ///
+    /// # Errors
+    /// The file cannot be read or is not WebAssembly, or the output cannot be written.
+    pub fn run(self) -> Result<ExitCode, Failure> {
+        let bytes = input(&self.file)?;
+        let out: Box<dyn Write> = match &self.output {
+            Some(path) => Box::new(
+                std::fs::File::create(path)
+                    .with_context(|| format!("writing `{}`", path.display()))
+                    .map_err(Failure::Usage)?,
+            ),
+            None => Box::new(io::stdout().lock()),
+        };
+        let mut out = Watched { out: io::BufWriter::new(out), failed: None };
+        let result = text::print_to(&bytes, &mut out);
+        let flushed = out.flush();
+        match (out.failed, result) {
+            (Some(io::ErrorKind::BrokenPipe), _) => Ok(ExitCode::SUCCESS),
+            (Some(kind), _) => Err(Failure::Other(anyhow!("writing the text: {kind}"))),
+            (None, Err(error)) => Err(broken(&self.file, &error)),
+            (None, Ok(())) => flushed.context("writing the text").map(|()| ExitCode::SUCCESS).map_err(Failure::Other),
+        }
+    }
+}
+
+/// Remembers why writing failed: the printer's own error does not say.
+struct Watched<W> {
+    out: W,
+    failed: Option<io::ErrorKind>,
+}
+
+impl<W: Write> Write for Watched<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.out.write(bytes).inspect_err(|error| self.failed = Some(error.kind()))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush().inspect_err(|error| self.failed = Some(error.kind()))
+    }
+}
+
+/// Arguments of `samara validate`.
+#[derive(Debug, Args)]
+pub struct ValidateArgs {
+    /// The modules and components, or either as text; `-` is standard input
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    /// Features on top of the standard's, and without those after a `-`: `gc,-simd`; `mvp` and `all` start anew
+    #[arg(long, value_name = "LIST", allow_hyphen_values = true)]
+    pub features: Option<String>,
+}
+
+impl ValidateArgs {
+    /// Checks every rule of the format, function bodies too. Every file is checked, and every bad one is told.
+    ///
+    /// # Errors
+    /// A file cannot be read, is not valid, or a feature does not exist.
+    pub fn run(self) -> Result<ExitCode, Failure> {
+        let mut failed: Option<Failure> = None;
+        for file in &self.files {
+            let bytes = input(file)?;
+            match text::validate(&bytes, self.features.as_deref()) {
+                Ok(()) => {
+                    say(format!("{}: valid\n", samara_telemetry::sanitize(&shown_name(file))).as_bytes())?;
+                }
+                Err(error @ ReadError::UnknownFeature { .. }) => return Err(Failure::Usage(error.into())),
+                // The last one is told by the caller, the others here.
+                Err(error) => {
+                    if let Some(before) = failed.replace(broken(file, &error)) {
+                        let _ = super::report(Err(before));
+                    }
+                }
+            }
+        }
+        failed.map_or(Ok(ExitCode::SUCCESS), Err)
+    }
+}
+
+/// Arguments of `samara strip`.
+#[derive(Debug, Args)]
+pub struct StripArgs {
+    /// The module or component; `-` is standard input
+    pub file: PathBuf,
+    /// Where the result goes; standard output if absent
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Take only custom sections of this name (repeatable; `.debug_*` takes all that start so); all if absent
+    #[arg(short, long = "section", value_name = "NAME")]
+    pub sections: Vec<String>,
+}
+
+impl StripArgs {
+    /// Takes custom sections out, in nested modules and components too.
+    ///
+    /// # Errors
+    /// The file cannot be read or is not WebAssembly, or the output cannot be written.
+    pub fn run(self) -> Result<ExitCode, Failure> {
+        let bytes = input(&self.file)?;
+        let what = if self.sections.is_empty() { Strip::All } else { Strip::Named(self.sections) };
+        let stripped = strip(&bytes, &what).map_err(|error| broken(&self.file, &error))?;
+        let done = binary(&stripped, self.output.as_deref())?;
+        if self.output.is_some() {
+            let (before, after) = (bytes.len() as u64, stripped.len() as u64);
+            let mut stderr = io::stderr().lock();
+            drop(writeln!(stderr, "{} before, {} after", format_bytes(before), format_bytes(after)));
+        }
+        Ok(done)
+    }
+}
+
+/// Arguments of `samara metadata`.
+#[derive(Debug, Args)]
+pub struct MetadataArgs {
+    /// The module or component, or either as text; `-` is standard input
+    pub file: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl MetadataArgs {
+    /// Prints what the file says about itself; nothing of it is proven.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is not WebAssembly.
+    pub fn run(self) -> Result<ExitCode, Failure> {
+        let bytes = input(&self.file)?;
+        let metadata = metadata(&bytes).map_err(|error| broken(&self.file, &error))?;
+        let shown = if self.json {
+            serde_json::to_string_pretty(&metadata).context("writing JSON")? + "\n"
+        } else {
+            metadata.to_text()
+        };
+        say(shown.as_bytes())
+    }
+}
+
+/// The file's name in messages and titles.
+fn shown_name(path: &Path) -> String {
+    if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() }
+}
+
+/// The file is not what it should be.
+fn broken(path: &Path, error: &ReadError) -> Failure {
+    Failure::Other(anyhow!("`{}`: {error}", shown_name(path)))
+}
+
+/// A module or component in binary form, from a file or standard input; text is assembled.
+fn input(path: &Path) -> Result<Vec<u8>, Failure> {
+    let bytes = raw_input(path)?;
+    if is_text(&bytes) {
+        let wasm = read_any(&bytes, Some(path)).map_err(|error| Failure::Other(error.into()))?;
+        return Ok(wasm.into_owned());
+    }
+    Ok(bytes)
+}
+
+/// The bytes as they are.
+fn raw_input(path: &Path) -> Result<Vec<u8>, Failure> {
+    let named = || format!("reading `{}`", shown_name(path));
+    let mut bytes = Vec::new();
+    let reader: Box<dyn Read> = if path == Path::new("-") {
+        Box::new(io::stdin().lock())
+    } else {
+        Box::new(std::fs::File::open(path).with_context(named).map_err(Failure::Usage)?)
+    };
+    // One byte more than is read, so that what is too large is seen to be.
+    reader.take(MAX_SIZE_BYTES + 1).read_to_end(&mut bytes).with_context(named).map_err(Failure::Usage)?;
+    Ok(bytes)
+}
+
+/// The terminal's columns, and whether it wants colours.
+fn screen() -> (usize, bool) {
+    let columns = comfy_table::Table::new().width().map_or(DEFAULT_COLUMNS, usize::from);
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    (columns, io::stdout().is_terminal() && !plain)
+}
+
+/// Writes a result to standard output; a reader that has seen enough is no failure.
+fn say(bytes: &[u8]) -> Result<ExitCode, Failure> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::Other(anyhow::Error::from(error).context("writing to standard output")))
+        }
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+fn save(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    std::fs::write(path, bytes).with_context(|| format!("writing `{}`", path.display())).map_err(Failure::Usage)
+}
+
+/// Writes a binary where it was asked for, and not over somebody's terminal.
+fn binary(wasm: &[u8], output: Option<&Path>) -> Result<ExitCode, Failure> {
+    match output {
+        Some(path) => save(path, wasm).map(|()| ExitCode::SUCCESS),
+        None if io::stdout().is_terminal() => {
+            Err(Failure::Usage(anyhow!("a binary does not go to a terminal; name a file with `-o`")))
+        }
+        None => say(wasm),
+    }
+}
