@@ -16,6 +16,7 @@ use std::{
 };
 
 use parking_lot::{Condvar, Mutex};
+use samara_telemetry::Gauge;
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
 
 use crate::{
@@ -67,14 +68,15 @@ pub struct EngineHandle {
 #[derive(Debug)]
 pub struct Engines {
     size: PoolSize,
+    in_use: Gauge,
     ticker: Arc<Ticker>,
     built: [OnceLock<Arc<EngineHandle>>; 4],
 }
 
 impl Engines {
-    /// No engine is built yet; pools will have this size.
-    pub fn new(size: PoolSize) -> Self {
-        Self { size, ticker: Arc::default(), built: [const { OnceLock::new() }; 4] }
+    /// No engine is built yet; pools will have this size, and `in_use` is the metric of their calls.
+    pub fn new(size: PoolSize, in_use: Gauge) -> Self {
+        Self { size, in_use, ticker: Arc::default(), built: [const { OnceLock::new() }; 4] }
     }
 
     /// The size of each pool.
@@ -119,7 +121,7 @@ impl Engines {
         let engine = Engine::new(&config).map_err(to_anyhow)?;
         let capacity =
             if key.pooled { self.size.capacity() } else { Footprint { calls: self.size.calls, ..Footprint::MAX } };
-        Ok(EngineHandle { engine, key, gate: PoolGate::new(capacity) })
+        Ok(EngineHandle { engine, key, gate: PoolGate::new(capacity, self.in_use.clone()) })
     }
 }
 

@@ -18,6 +18,7 @@ mod meter;
 mod pool;
 mod runtime;
 mod tenant;
+mod unknown;
 mod wasi;
 mod workload;
 

@@ -8,6 +8,7 @@ use std::{collections::VecDeque, fs, sync::Arc};
 
 use parking_lot::Mutex;
 use samara_model::format_bytes;
+use samara_telemetry::Gauge;
 use tokio::sync::oneshot;
 
 /// Instances of a pool when nothing bounds it lower.
@@ -149,8 +150,14 @@ fn memory_limit(read: &dyn Fn(&str) -> Option<String>) -> Option<(u64, &'static 
 /// Hands out footprints in order of arrival.
 #[derive(Debug)]
 pub struct PoolGate {
-    state: Arc<Mutex<GateState>>,
+    shared: Arc<Shared>,
     capacity: Footprint,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<GateState>,
+    in_use: Gauge,
 }
 
 #[derive(Debug)]
@@ -162,13 +169,15 @@ struct GateState {
 /// A footprint in use; dropping it gives the slots back and wakes whoever now fits.
 #[derive(Debug)]
 pub struct Reserved {
-    state: Arc<Mutex<GateState>>,
+    shared: Arc<Shared>,
     footprint: Footprint,
 }
 
 impl PoolGate {
-    pub(crate) fn new(capacity: Footprint) -> Self {
-        Self { state: Arc::new(Mutex::new(GateState { free: capacity, waiting: VecDeque::new() })), capacity }
+    /// A gate that lets this much through; `in_use` is the metric it keeps.
+    pub(crate) fn new(capacity: Footprint, in_use: Gauge) -> Self {
+        let state = Mutex::new(GateState { free: capacity, waiting: VecDeque::new() });
+        Self { shared: Arc::new(Shared { state, in_use }), capacity }
     }
 
     /// Whether a guest of this footprint can ever run in this pool.
@@ -178,19 +187,19 @@ impl PoolGate {
 
     /// Calls in the pool now.
     pub fn in_use(&self) -> u32 {
-        self.capacity.calls - self.state.lock().free.calls
+        self.capacity.calls - self.shared.state.lock().free.calls
     }
 
     /// Reserves a footprint at once or not at all.
     pub fn try_reserve(&self, footprint: Footprint) -> Option<Reserved> {
-        let mut state = self.state.lock();
+        let mut state = self.shared.state.lock();
         // Whoever waits came first.
         if !state.waiting.is_empty() || !footprint.fits(state.free) {
             return None;
         }
         state.free = state.free.zip(footprint, u32::wrapping_sub);
         drop(state);
-        Some(Reserved { state: Arc::clone(&self.state), footprint })
+        Some(Reserved::new(&self.shared, footprint))
     }
 
     /// Reserves a footprint, waiting behind everybody who asked before. The caller bounds how long.
@@ -200,11 +209,11 @@ impl PoolGate {
         }
         loop {
             let receiver = {
-                let mut state = self.state.lock();
+                let mut state = self.shared.state.lock();
                 let (sender, receiver) = oneshot::channel();
                 state.waiting.push_back((footprint, sender));
                 // Room may have come free between the attempt above and this lock.
-                let woken = state.admit(&self.state);
+                let woken = state.admit(&self.shared);
                 drop(state);
                 for (sender, reserved) in woken {
                     // A receiver that is gone drops its reservation, which wakes the next.
@@ -221,7 +230,7 @@ impl PoolGate {
 
 impl GateState {
     /// Takes everybody who now fits from the front of the queue. They are woken by the caller, outside the lock.
-    fn admit(&mut self, shared: &Arc<Mutex<Self>>) -> Vec<(oneshot::Sender<Reserved>, Reserved)> {
+    fn admit(&mut self, shared: &Arc<Shared>) -> Vec<(oneshot::Sender<Reserved>, Reserved)> {
         let mut woken = Vec::new();
         while let Some((footprint, _)) = self.waiting.front() {
             if !footprint.fits(self.free) {
@@ -232,18 +241,26 @@ impl GateState {
                 continue;
             }
             self.free = self.free.zip(footprint, u32::wrapping_sub);
-            woken.push((sender, Reserved { state: Arc::clone(shared), footprint }));
+            woken.push((sender, Reserved::new(shared, footprint)));
         }
         woken
     }
 }
 
+impl Reserved {
+    fn new(shared: &Arc<Shared>, footprint: Footprint) -> Self {
+        shared.in_use.inc();
+        Self { shared: Arc::clone(shared), footprint }
+    }
+}
+
 impl Drop for Reserved {
     fn drop(&mut self) {
+        self.shared.in_use.dec();
         let woken = {
-            let mut state = self.state.lock();
+            let mut state = self.shared.state.lock();
             state.free = state.free.zip(self.footprint, u32::wrapping_add);
-            if state.waiting.is_empty() { Vec::new() } else { state.admit(&self.state) }
+            if state.waiting.is_empty() { Vec::new() } else { state.admit(&self.shared) }
         };
         for (sender, reserved) in woken {
             drop(sender.send(reserved));
@@ -284,7 +301,7 @@ mod tests {
 
     #[tokio::test]
     async fn slots_are_handed_out_in_order_and_come_back() {
-        let gate = PoolGate::new(Footprint { calls: 2, ..Footprint::MAX });
+        let gate = PoolGate::new(Footprint { calls: 2, ..Footprint::MAX }, Gauge::default());
         let (first, second) = (gate.reserve(ONE).await, gate.reserve(ONE).await);
         assert!(gate.try_reserve(ONE).is_none());
         let mut third = Box::pin(gate.reserve(ONE));
@@ -298,7 +315,7 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_gives_up_waiting_does_not_block_those_behind() {
-        let gate = PoolGate::new(Footprint { calls: 1, ..Footprint::MAX });
+        let gate = PoolGate::new(Footprint { calls: 1, ..Footprint::MAX }, Gauge::default());
         let held = gate.reserve(ONE).await;
         let mut impatient = Box::pin(gate.reserve(ONE));
         assert!(futures::poll!(&mut impatient).is_pending());
@@ -312,8 +329,10 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_hammer_of_mixed_footprints_loses_no_slot() {
-        let gate =
-            Arc::new(PoolGate::new(Footprint { calls: 8, core_instances: 20, memories: 8, tables: 16, stacks: 8 }));
+        let gate = Arc::new(PoolGate::new(
+            Footprint { calls: 8, core_instances: 20, memories: 8, tables: 16, stacks: 8 },
+            Gauge::default(),
+        ));
         let tasks: Vec<_> = (0..64u32)
             .map(|n| {
                 let gate = Arc::clone(&gate);
@@ -337,6 +356,6 @@ mod tests {
             task.await.unwrap();
         }
         assert_eq!(gate.in_use(), 0);
-        assert_eq!(gate.state.lock().free, gate.capacity);
+        assert_eq!(gate.shared.state.lock().free, gate.capacity);
     }
 }

@@ -21,6 +21,7 @@ use crate::{
     engine::{EngineHandle, EngineKey, Engines},
     pool::{Footprint, PoolSize},
     tenant::{Quota, TenantAccount},
+    unknown,
 };
 
 /// Wasm features that need a garbage-collected heap, which the pool does not hold.
@@ -89,9 +90,11 @@ impl Runtime {
         compiler: Compiler,
         metrics: Arc<Metrics>,
     ) -> Self {
+        let host = metrics.host();
+        host.pool_calls_capacity.set(i64::from(size.calls));
         Self {
             contracts,
-            engines: Engines::new(size),
+            engines: Engines::new(size, host.pool_calls_in_use.clone()),
             compiler,
             metrics,
             tenants: Mutex::default(),
@@ -244,13 +247,11 @@ impl Runtime {
         let linker = self
             .linker(contract, engine, matches!(code, Code::Component(_)))
             .map_err(|error| format!("linking the `{}` contract: {error:#}", contract.name()))?;
-        let mut stubbed = |error: &wasmtime::Error| {
-            let missing = format!("{error:#}");
+        let mut stubbed = |missing: &str| {
             if strict {
-                return Err(format!("this host does not provide all that it imports, and `strict = true`: {missing}"));
+                return Err(format!("it imports what this host does not provide, and `strict = true`: {missing}"));
             }
-            warnings
-                .push(format!("an import that this host does not provide ends the guest if it is called: {missing}"));
+            warnings.push(format!("it imports what this host does not provide; calling it fails: {missing}"));
             Ok(())
         };
         match (code, linker) {
@@ -258,7 +259,7 @@ impl Runtime {
                 let pre = match linker.instantiate_pre(module) {
                     Ok(pre) => pre,
                     Err(error) => {
-                        stubbed(&error)?;
+                        stubbed(&format!("{error:#}"))?;
                         linker.define_unknown_imports_as_traps(module).map_err(|error| format!("{error:#}"))?;
                         linker.instantiate_pre(module).map_err(|error| format!("{error:#}"))?
                     }
@@ -266,14 +267,10 @@ impl Runtime {
                 Ok(Linked::Module(pre))
             }
             (Code::Component(component), Linker::Component(mut linker)) => {
-                let pre = match linker.instantiate_pre(component) {
-                    Ok(pre) => pre,
-                    Err(error) => {
-                        stubbed(&error)?;
-                        linker.define_unknown_imports_as_traps(component).map_err(|error| format!("{error:#}"))?;
-                        linker.instantiate_pre(component).map_err(|error| format!("{error:#}"))?
-                    }
-                };
+                let (pre, missing) = unknown::link(&mut linker, component).map_err(|error| format!("{error:#}"))?;
+                if !missing.is_empty() {
+                    stubbed(&missing.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "))?;
+                }
                 Ok(Linked::Component(pre))
             }
             _ => Err("the module and its linker are of different kinds".to_owned()),

@@ -271,7 +271,7 @@ impl OutputStream for Pipe {
 impl Pollable for Pipe {
     async fn ready(&mut self) {
         // Closed is ready too: the next write says so.
-        drop(std::future::poll_fn(|context| self.0.lock().poll_ready(context)).await);
+        let _closed_or_not = std::future::poll_fn(|context| self.0.lock().poll_ready(context)).await;
     }
 }
 

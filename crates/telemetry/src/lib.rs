@@ -7,4 +7,6 @@ pub mod logs;
 pub mod metrics;
 
 pub use logs::{GuestLog, LineWriter, LogFormat, Stream, sanitize};
+pub use prometheus_client::metrics::gauge::Gauge;
+
 pub use metrics::{HostMetrics, Metrics, Outcome, WorkloadMetrics, WorkloadTotals};

@@ -8,7 +8,8 @@ use std::pin::Pin;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use samara_model::{Body, BodyError, Call, Fault, Reply};
+use http::{HeaderName, HeaderValue};
+use samara_model::{Body, BodyError, Call, Fault, HttpCall, Reply, route::EVERYTHING};
 use samara_runtime::{After, Failure, Guest, Live, Ready, ReplyTo};
 use tokio::sync::oneshot;
 use wasmtime_wasi_http::{
@@ -78,10 +79,52 @@ type Written = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
 
 /// The request with its body's errors in the guest's words.
 fn request(call: Call) -> Result<http::Request<wasmtime_wasi_http::WasiBody>, Failure> {
-    let Call::Http(call) = call else {
+    let Call::Http(mut call) = call else {
         return Err(Fault::Host("an HTTP contract was given another shape of call".into()).into());
     };
+    tell_route(&mut call);
     Ok(call.request.map(|body| body.map_err(incoming_error).boxed_unsync()))
+}
+
+/// `wasi:http` has no place for what a route's parameters matched, so they are headers: `samara-route` has the pattern,
+/// `samara-param-NAME` what `:NAME` or `*NAME` stands for, percent-encoded where a header could not carry it. What a
+/// client sends under these names is removed, so that a guest may trust them.
+fn tell_route(call: &mut HttpCall) {
+    let headers = call.request.headers_mut();
+    if headers.keys().any(|name| is_ours(name)) {
+        let forged: Vec<_> = headers.keys().filter(|name| is_ours(name)).cloned().collect();
+        for name in forged {
+            headers.remove(name);
+        }
+    }
+    if call.params.is_empty() || &*call.route == EVERYTHING {
+        return;
+    }
+    if let Ok(pattern) = HeaderValue::from_str(&call.route) {
+        headers.insert(HeaderName::from_static(ROUTE), pattern);
+    }
+    for (name, value) in &call.params {
+        let named = HeaderName::try_from(format!("{PARAM}{name}"));
+        if let (Ok(name), Ok(value)) = (named, HeaderValue::try_from(header_text(value))) {
+            headers.append(name, value);
+        }
+    }
+}
+
+const ROUTE: &str = "samara-route";
+const PARAM: &str = "samara-param-";
+
+fn is_ours(name: &HeaderName) -> bool {
+    name.as_str() == ROUTE || name.as_str().starts_with(PARAM)
+}
+
+/// A parameter as a header carries it: everything but visible ASCII is percent-encoded, and `%` too.
+fn header_text(value: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'%';
+    if value.bytes().all(plain) {
+        return value.to_owned();
+    }
+    value.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }
 
 fn incoming_error(error: BodyError) -> Error {

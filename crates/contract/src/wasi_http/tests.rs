@@ -163,3 +163,17 @@ async fn nothing_is_in_the_environment_unless_granted() {
     .await;
     assert_eq!(get(&granted, "/env").await, "200 GREETING=hi");
 }
+
+#[tokio::test]
+async fn what_a_route_matched_reaches_the_guest_and_cannot_be_forged() {
+    let workload = load(ECHO, Shape::Http, |_| {}).await;
+    let samara_model::Call::Http(mut call) = request("GET", "/headers", empty()) else { panic!("an HTTP call") };
+    call.route = "/cart/:id/:name".into();
+    call.params = vec![("id".into(), "42".into()), ("name".into(), "é b".into())];
+    call.request.headers_mut().insert("samara-param-admin", "yes".parse().unwrap());
+    let response = http(&workload, samara_model::Call::Http(call)).await.unwrap();
+    let text = response.into_body().collect().await.unwrap().to_bytes();
+    let text = String::from_utf8_lossy(&text).to_lowercase();
+    assert!(text.contains("samara-param-id: 42") && text.contains("samara-param-name: %c3%a9%20b"), "{text}");
+    assert!(text.contains("samara-route: /cart/:id/:name") && !text.contains("admin"), "{text}");
+}

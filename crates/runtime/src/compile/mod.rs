@@ -37,6 +37,7 @@ use futures::{
 use parking_lot::Mutex;
 use samara_inspect::{CompileEstimate, Encoding, Module};
 use samara_model::{Fault, format_bytes, format_duration};
+use samara_telemetry::HostMetrics;
 use tokio::sync::Semaphore;
 
 pub use cache::{CodeCache, DEFAULT_CACHE_BYTES, default_cache_directory};
@@ -112,6 +113,8 @@ pub struct CompilerSettings {
     pub worker: Worker,
     /// What each of them may take.
     pub limits: CompileLimits,
+    /// The metrics of the process, if compilations are to be counted there.
+    pub metrics: Option<HostMetrics>,
 }
 
 /// What a compiler has done since it was made. Each is a metric.
@@ -169,6 +172,7 @@ impl Compiler {
             limits: settings.limits,
             permits,
             counters: CompileCounters::default(),
+            metrics: settings.metrics,
         };
         Self { inner: Arc::new(inner), flights: Arc::default() }
     }
@@ -227,9 +231,16 @@ struct Inner {
     limits: CompileLimits,
     permits: Semaphore,
     counters: CompileCounters,
+    metrics: Option<HostMetrics>,
 }
 
 impl Inner {
+    fn measure(&self, count: impl FnOnce(&HostMetrics)) {
+        if let Some(metrics) = &self.metrics {
+            count(metrics);
+        }
+    }
+
     /// Everything between a name and code that can be loaded.
     async fn produce(
         self: Arc<Self>,
@@ -240,6 +251,9 @@ impl Inner {
         let this = Arc::clone(&self);
         if let Some(found) = blocking(move || this.look_up(&id)).await? {
             self.counters.hits.fetch_add(1, Relaxed);
+            self.measure(|metrics| {
+                metrics.code_cache_hits.inc();
+            });
             return Ok(Arc::new(found));
         }
         let compiled = match self.refuse(&id, &estimate) {
@@ -257,6 +271,9 @@ impl Inner {
             Ok(found) => found.map(Artifact::Cached),
             Err(why) => {
                 self.counters.rejected.fetch_add(1, Relaxed);
+                self.measure(|metrics| {
+                    metrics.code_cache_rejected.inc();
+                });
                 tracing::debug!(code = id.name(), %why, "an entry of the code cache is not used");
                 None
             }
@@ -290,6 +307,9 @@ impl Inner {
         let closed = |_| CompileError::Host("the compiler is shut down".to_owned());
         let _permit = self.permits.acquire().await.map_err(closed)?;
         self.counters.started.fetch_add(1, Relaxed);
+        self.measure(|metrics| {
+            metrics.code_cache_misses.inc();
+        });
         let started = Instant::now();
         let order = Order {
             engine: hex(&id.engine.0),
@@ -314,6 +334,7 @@ impl Inner {
             }
         };
         let took = started.elapsed();
+        self.measure(|metrics| metrics.compiled(took));
         self.counters.micros.fetch_add(took.as_micros().try_into().unwrap_or(u64::MAX), Relaxed);
         tracing::debug!(code = id.name(), ?took, bytes = compiled.0.len(), "compiled");
         Ok(compiled)

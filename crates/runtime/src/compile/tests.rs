@@ -17,7 +17,7 @@ fn private_directory() -> TempDir {
     tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o700)).tempdir().unwrap()
 }
 
-static ENGINES: LazyLock<Engines> = LazyLock::new(|| Engines::new(PoolSize::small(16)));
+static ENGINES: LazyLock<Engines> = LazyLock::new(|| Engines::new(PoolSize::small(16), samara_telemetry::Gauge::default()));
 
 fn engine(concurrency: bool, pooled: bool) -> Arc<EngineHandle> {
     ENGINES.get(EngineKey { code: CodeKind { concurrency }, pooled }).unwrap()
@@ -34,7 +34,7 @@ fn answering(number: u32) -> Bytes {
 
 fn compiler(cache: Option<&Path>, worker: Worker) -> Compiler {
     let cache = cache.map(|directory| CodeCache::open(directory).unwrap());
-    Compiler::new(CompilerSettings { cache, worker, limits: CompileLimits::default() })
+    Compiler::new(CompilerSettings { cache, worker, ..CompilerSettings::default() })
 }
 
 async fn code(compiler: &Compiler, engine: &EngineHandle, bytes: &Bytes) -> Result<Code, Fault> {
@@ -379,7 +379,7 @@ async fn bytes_that_are_not_the_module_are_refused() {
 #[tokio::test]
 async fn a_certain_bomb_is_refused_by_its_estimate() {
     let limits = CompileLimits { cpu: Duration::from_micros(1), ..CompileLimits::default() };
-    let compiler = Compiler::new(CompilerSettings { cache: None, worker: Worker::InProcess, limits });
+    let compiler = Compiler::new(CompilerSettings { limits, ..CompilerSettings::default() });
     let bytes = wasm(&format!("(module (func {}))", "block end ".repeat(1000)));
     let fault = code(&compiler, &engine(false, true), &bytes).await.unwrap_err();
     assert!(fault.to_string().contains("of processor time and the limit is 1us"), "{fault}");
@@ -423,7 +423,7 @@ async fn a_worker_process_gives_the_same_code() {
 
 /// Compiles something expensive under limits and expects the message of the one it hits.
 async fn check_limit(limits: CompileLimits, wasm: &Bytes, message: &str) {
-    let compiler = Compiler::new(CompilerSettings { cache: None, worker: test_worker(), limits });
+    let compiler = Compiler::new(CompilerSettings { worker: test_worker(), limits, ..CompilerSettings::default() });
     let fault = code(&compiler, &engine(false, true), wasm).await.unwrap_err();
     assert!(matches!(fault, Fault::Config(_)), "{fault:?}");
     assert!(fault.to_string().contains(message), "{fault}");
