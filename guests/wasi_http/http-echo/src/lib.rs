@@ -81,7 +81,7 @@ fn answer(request: &IncomingRequest, out: ResponseOutparam) -> io::Result<()> {
         ["recurse"] => text(out, 200, &recurse(0).to_string()),
         ["trap"] => std::process::abort(),
         ["partial"] => {
-            begin(out)?;
+            let _unfinished = begin(out)?;
             thread::sleep(ON_ITS_WAY);
             std::process::abort()
         }
