@@ -25,10 +25,24 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// What a module is, what it needs, what it weighs
+    Inspect(command::InspectArgs),
     /// Run a WASI command
     Run(command::RunArgs),
     /// Call one function of a module or component
     Call(command::CallArgs),
+    /// Serve apps over HTTP
+    Serve(command::ServeArgs),
+    /// Turn text into a binary
+    Wat(command::WatArgs),
+    /// Turn a binary into text
+    Print(command::PrintArgs),
+    /// Check modules and components against the standard
+    Validate(command::ValidateArgs),
+    /// Remove custom sections
+    Strip(command::StripArgs),
+    /// Show who and what made a module
+    Metadata(command::MetadataArgs),
     /// The cache of compiled guests: list it, tidy it, empty it
     Cache(command::CacheArgs),
     /// Compile one guest from standard input to standard output
@@ -52,8 +66,15 @@ fn main() -> ExitCode {
 
 fn run(command: Command, contracts: Contracts) -> Result<ExitCode, Failure> {
     match command {
+        Command::Inspect(args) => args.run(contracts),
+        Command::Wat(args) => args.run(),
+        Command::Print(args) => args.run(),
+        Command::Validate(args) => args.run(),
+        Command::Strip(args) => args.run(),
+        Command::Metadata(args) => args.run(),
         Command::Run(args) => args.run(contracts),
         Command::Call(args) => args.run(contracts),
+        Command::Serve(args) => args.run(contracts),
         Command::Cache(args) => args.run(),
         Command::CompileWorker => Ok(command::compile_worker()),
     }

@@ -2,3 +2,5 @@
 //! `Fault` back into what the outside expects. No folder here knows a guest ABI.
 
 pub mod command;
+pub mod deploy;
+pub mod gateway;

@@ -17,7 +17,8 @@ fn private_directory() -> TempDir {
     tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o700)).tempdir().unwrap()
 }
 
-static ENGINES: LazyLock<Engines> = LazyLock::new(|| Engines::new(PoolSize::small(16), samara_telemetry::Gauge::default()));
+static ENGINES: LazyLock<Engines> =
+    LazyLock::new(|| Engines::new(PoolSize::small(16), samara_telemetry::Gauge::default()));
 
 fn engine(concurrency: bool, pooled: bool) -> Arc<EngineHandle> {
     ENGINES.get(EngineKey { code: CodeKind { concurrency }, pooled }).unwrap()

@@ -7,9 +7,7 @@ use clap::Args;
 use samara_model::{Call, Encoding, Fault, Function, Limits, Reply, Shape};
 use samara_runtime::{Definition, PoolSize, Runtime};
 
-use super::{
-    CompileArgs, Contracts, Failure, GrantArgs, LimitArgs, block_on, patiently, read_artifact, run, runtime, stores,
-};
+use super::{CompileArgs, Contracts, Failure, GrantArgs, LimitArgs, block_on, patiently, run, runtime, stores};
 
 /// Arguments of `samara call`.
 #[derive(Debug, Args)]
@@ -52,7 +50,7 @@ impl CallArgs {
 
     async fn serve(self, contracts: Contracts) -> Result<ExitCode, Failure> {
         let (payload, encoding) = self.payload()?;
-        let bytes = read_artifact(&self.file)?;
+        let bytes = crate::deploy::read_artifact(&self.file).map_err(Failure::Usage)?;
         let runtime = runtime(contracts, PoolSize::small(1), &self.compile)?;
         let definition = Definition {
             id: run::id(),

@@ -16,13 +16,17 @@ use samara_telemetry::Metrics;
 
 mod cache;
 mod call;
+mod explain;
 mod grants;
 mod run;
+mod serve;
 
 pub use cache::CacheArgs;
 pub use call::CallArgs;
+pub use explain::{InspectArgs, MetadataArgs, PrintArgs, StripArgs, ValidateArgs, WatArgs};
 pub use grants::{GrantArgs, LimitArgs};
 pub use run::RunArgs;
+pub use serve::ServeArgs;
 
 /// The contracts this binary was built with.
 pub type Contracts = &'static [&'static dyn Contract];
@@ -51,7 +55,12 @@ pub(crate) fn runtime(contracts: Contracts, size: PoolSize, compile: &CompileArg
         CodeCache::open_default().inspect_err(|error| tracing::warn!("no code cache: {error:#}")).ok()
     };
     let worker = if compile.in_process { Worker::InProcess } else { Worker::this_program([COMPILE_WORKER]) };
-    let compiler = Compiler::new(CompilerSettings { cache, worker, ..CompilerSettings::default() });
+    let compiler = Compiler::new(CompilerSettings {
+        cache,
+        worker,
+        metrics: Some(metrics.host().clone()),
+        ..CompilerSettings::default()
+    });
     Ok(Arc::new(Runtime::new(contracts, size, compiler, metrics)))
 }
 
@@ -129,20 +138,6 @@ pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> anyhow::Result<T> 
     // A guest's read of standard input may still be blocked in a thread.
     runtime.shutdown_background();
     Ok(done)
-}
-
-/// Reads an artifact from a file, with an error that says what to do.
-pub(crate) fn read_artifact(path: &std::path::Path) -> Result<bytes::Bytes, Failure> {
-    let named = || format!("reading `{}`", path.display());
-    let usage = |error: anyhow::Error| Failure::Usage(error);
-    if path.is_dir() {
-        return Err(usage(anyhow::anyhow!("`{}` is a directory, not a WebAssembly file", path.display())));
-    }
-    let file = std::fs::read(path).with_context(named).map_err(usage)?;
-    // Text is welcome wherever a module is: it is assembled on the way in.
-    let wasm = samara_inspect::read_any(&file, Some(path))
-        .map_err(|error| usage(anyhow::anyhow!("`{}`: {error}", path.display())))?;
-    Ok(wasm.into_owned().into())
 }
 
 /// Opens the stores of the command line, under the default tenant.

@@ -6,9 +6,7 @@ use clap::Args;
 use samara_model::{Call, Command, Fault, Limits, Reply, Shape, Stdio, Tenant, WorkloadId};
 use samara_runtime::{Definition, PoolSize, Runtime};
 
-use super::{
-    CompileArgs, Contracts, Failure, GrantArgs, LimitArgs, block_on, patiently, read_artifact, runtime, stores,
-};
+use super::{CompileArgs, Contracts, Failure, GrantArgs, LimitArgs, block_on, patiently, runtime, stores};
 
 /// Arguments of `samara run`.
 #[derive(Debug, Args)]
@@ -42,7 +40,7 @@ impl RunArgs {
     }
 
     async fn serve(self, contracts: Contracts) -> Result<ExitCode, Failure> {
-        let bytes = read_artifact(&self.file)?;
+        let bytes = crate::deploy::read_artifact(&self.file).map_err(Failure::Usage)?;
         let runtime = runtime(contracts, PoolSize::small(1), &self.compile)?;
         let name = self.file.file_name().map_or_else(|| "main.wasm".into(), |name| name.to_string_lossy().into_owned());
         let definition = Definition {

@@ -1,0 +1,195 @@
+//! `samara serve`: apps over HTTP until it is told to stop.
+
+use std::{
+    io::{IsTerminal, Write},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
+
+use anyhow::Context;
+use clap::Args;
+use samara_model::{
+    format_bytes,
+    manifest::{App, Host, LISTEN_ADMIN, LISTEN_HTTP, Store},
+};
+use samara_runtime::{PoolSize, Runtime};
+
+use super::{CompileArgs, Contracts, Failure, GrantArgs, LimitArgs, runtime};
+use crate::{
+    deploy::{self, Deployment},
+    gateway::{Config, Gateway},
+};
+
+/// Arguments of `samara serve`.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// What to serve: modules, manifests, or folders with a `samara.toml`
+    #[arg(required = true, value_name = "MODULE|MANIFEST|DIRECTORY")]
+    pub apps: Vec<PathBuf>,
+    /// Where clients connect; port 0 picks one [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<SocketAddr>,
+    /// Where metrics and health are; port 0 picks one [default: 127.0.0.1:9090]
+    #[arg(long, value_name = "ADDRESS")]
+    pub admin: Option<SocketAddr>,
+    /// The operator's file: listeners, tenants, ceilings
+    #[arg(long, value_name = "FILE")]
+    pub host: Option<PathBuf>,
+    /// The contract of modules given without a manifest
+    #[arg(long, value_name = "NAME")]
+    pub contract: Option<String>,
+    /// Calls that one instance of a module given without a manifest may serve; 0 is a fresh one per call
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub reuse: u32,
+    /// What modules given without a manifest may do.
+    #[command(flatten)]
+    pub grants: GrantArgs,
+    /// What bounds modules given without a manifest.
+    #[command(flatten)]
+    pub limits: LimitArgs,
+    /// How guests are compiled.
+    #[command(flatten)]
+    pub compile: CompileArgs,
+}
+
+impl ServeArgs {
+    /// Serves until SIGTERM or Ctrl-C, then finishes what is in flight.
+    ///
+    /// # Errors
+    /// A manifest, a module or a port cannot be used.
+    pub fn run(self, contracts: Contracts) -> Result<ExitCode, Failure> {
+        let host = deploy::read_host(self.host.as_deref()).map_err(Failure::Usage)?;
+        let apps = self
+            .apps
+            .iter()
+            .map(|path| self.app(path, &host))
+            .collect::<anyhow::Result<Vec<_>>>()
+            .map_err(Failure::Usage)?;
+        // Calls run on the gateway's threads; this runtime loads, and waits for signals.
+        let control = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .context("starting the async runtime")?;
+        control.block_on(self.serve(contracts, &host, &apps))
+    }
+
+    async fn serve(self, contracts: Contracts, host: &Host, apps: &[App]) -> Result<ExitCode, Failure> {
+        let http = self.listen.or(host.listen_http).unwrap_or(LISTEN_HTTP);
+        let admin = self.admin.or(host.listen_admin).unwrap_or(LISTEN_ADMIN);
+        let config = Config { http: host.http.clone(), ..Config::new(http, Some(admin)) };
+        // The ports first: whoever forgot a running host should not wait for modules to compile.
+        let gateway = Gateway::bind(config).map_err(Failure::Usage)?;
+        let runtime = runtime(contracts, PoolSize::of_this_machine(host.instances), &self.compile)?;
+        let mut deployment = Deployment::default();
+        for app in apps {
+            deployment.add(&runtime, host, app).await.map_err(Failure::Usage)?;
+        }
+        let routes = deployment.gateway_routes()?;
+        let (terminated, shutdown) = tokio::sync::oneshot::channel();
+        let signals = tokio::spawn(async move {
+            let signal = wait_for_signal().await;
+            // Nobody waits any more if the gateway has failed.
+            let _ended: Result<(), ()> = terminated.send(());
+            signal
+        });
+        announce(&deployment, &gateway, &runtime).context("printing the routes")?;
+        let metrics = Arc::clone(runtime.metrics());
+        let served = gateway.run(routes, metrics, async { drop(shutdown.await) }).await;
+        signals.abort();
+        served?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// The app behind one argument.
+    fn app(&self, path: &Path, host: &Host) -> anyhow::Result<App> {
+        let is_manifest = path.is_dir() || path.extension().is_some_and(|extension| extension == "toml");
+        if is_manifest {
+            return deploy::read_app(path, host);
+        }
+        let mut app = App::alone(path);
+        for workload in &mut app.workloads {
+            workload.contract.clone_from(&self.contract);
+            workload.reuse = self.reuse;
+            let clock = workload.grants.clock;
+            workload.grants = self.grants.grants();
+            workload.grants.clock = clock;
+            workload.limits.memory_bytes = self.limits.memory;
+            workload.limits.cpu = self.limits.cpu;
+            workload.limits.deadline = self.limits.deadline;
+        }
+        let store = |(name, provider): &(String, String)| Store {
+            name: name.clone(),
+            provider: provider.clone(),
+            settings: toml::Table::new(),
+            line: 0,
+        };
+        app.stores = self.grants.kv.iter().map(store).collect();
+        app.check(host)?;
+        Ok(app)
+    }
+}
+
+/// One line per route, on standard output: that is how a program that started us learns the port.
+fn announce(deployment: &Deployment, gateway: &Gateway, runtime: &Runtime) -> std::io::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    let (bold, dim, plain) = if stdout.is_terminal() { ("\u{1b}[1m", "\u{1b}[2m", "\u{1b}[0m") } else { ("", "", "") };
+    let address = gateway.http_address();
+    let rows: Vec<_> = deployment
+        .routes
+        .routes()
+        .iter()
+        .map(|route| {
+            let host =
+                route.host.as_deref().map_or_else(|| address.to_string(), |host| format!("{host}:{}", address.port()));
+            let methods = if route.methods.is_empty() {
+                "ANY".to_owned()
+            } else {
+                route.methods.iter().map(http::Method::as_str).collect::<Vec<_>>().join(",")
+            };
+            let target = &route.value.destination.target;
+            (methods, format!("http://{host}{}", route.pattern.as_str()), target.id().to_string(), target.shape())
+        })
+        .collect();
+    let width = |f: fn(&(String, String, String, samara_model::Shape)) -> &str| {
+        rows.iter().map(|row| f(row).len()).max().unwrap_or(0)
+    };
+    let (methods_width, url_width) = (width(|row| &row.0), width(|row| &row.1));
+    for (methods, url, id, shape) in &rows {
+        writeln!(stdout, "{methods:methods_width$}  {bold}{url:url_width$}{plain}  {id} {dim}({shape}){plain}")?;
+    }
+    if let Some(admin) = gateway.admin_address() {
+        writeln!(stdout, "{dim}admin{plain} http://{admin}/metrics")?;
+    }
+    let pool = runtime.pool_size();
+    writeln!(
+        stdout,
+        "{dim}pool{plain}  {} instances of up to {} (bounded by {})",
+        pool.calls,
+        format_bytes(pool.memory_bytes as u64),
+        pool.bound_by
+    )?;
+    for workload in &deployment.workloads {
+        for warning in &workload.warnings {
+            tracing::warn!(workload = %workload.id, "{warning}");
+        }
+    }
+    stdout.flush()
+}
+
+/// SIGTERM from a supervisor, Ctrl-C from a person: both drain. A second one ends the process at once.
+async fn wait_for_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (terminate, interrupt) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    let (Ok(mut terminate), Ok(mut interrupt)) = (terminate, interrupt) else {
+        tracing::error!("signals cannot be watched: this process will not drain when it is stopped");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("draining");
+}

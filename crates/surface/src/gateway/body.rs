@@ -1,0 +1,214 @@
+//! Bodies on their way in and out: time-outs, lengths, limits, and the sign that a request is over.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use samara_model::{Body, BodyError, Fault, format_bytes};
+use tokio::time::{Instant, Sleep};
+
+use super::connection::InFlight;
+
+/// A request's body as guests read it.
+pub(super) fn incoming(body: Incoming, idle: Duration) -> Body {
+    // Most requests have none; an empty body costs no allocation.
+    if body.is_end_stream() { samara_model::empty() } else { Received { body, idle, timer: None }.boxed_unsync() }
+}
+
+/// A body from the network, which must not fall silent.
+struct Received {
+    body: Incoming,
+    idle: Duration,
+    /// Made when first waited for, which small bodies never are.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl http_body::Body for Received {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(context) {
+            this.timer = None;
+            return Poll::Ready(frame.map(|frame| frame.map_err(|error| BodyError::Closed(error.to_string()))));
+        }
+        let idle = this.idle;
+        let timer = this.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + idle)));
+        ready!(timer.as_mut().poll(context));
+        Poll::Ready(Some(Err(BodyError::Idle { seconds: idle.as_secs() })))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Reads a body to its end.
+///
+/// # Errors
+/// It is over `limit` bytes (413), fell silent (408) or broke off (400).
+pub(super) async fn collect(mut body: Body, limit: u64) -> Result<Bytes, Fault> {
+    let too_large = || Fault::Caller { status: 413, message: format!("the body is over {}", format_bytes(limit)) };
+    if body.size_hint().lower() > limit {
+        return Err(too_large());
+    }
+    // One chunk, the usual case, is taken as it is.
+    let mut whole = Bytes::new();
+    let mut joined = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
+        let length = whole.len().saturating_add(joined.len()).saturating_add(data.len());
+        if u64::try_from(length).unwrap_or(u64::MAX) > limit {
+            return Err(too_large());
+        }
+        if whole.is_empty() && joined.is_empty() {
+            whole = data;
+            continue;
+        }
+        joined.extend_from_slice(&std::mem::take(&mut whole));
+        joined.extend_from_slice(&data);
+    }
+    Ok(if joined.is_empty() { whole } else { joined.freeze() })
+}
+
+/// The fault of a request body that did not come to its end.
+fn broken(error: BodyError) -> Fault {
+    match error {
+        BodyError::Fault(fault) => fault,
+        BodyError::Idle { .. } => Fault::Caller { status: 408, message: error.to_string() },
+        BodyError::TooLarge { .. } => Fault::Caller { status: 413, message: error.to_string() },
+        BodyError::Closed(_) => Fault::bad_request(error.to_string()),
+    }
+}
+
+/// A guest's body held to the length it declared and to the workload's limit. One that breaks either is reset.
+pub(super) struct Measured {
+    body: Body,
+    /// Bytes that must still come, where the guest said how many.
+    declared: Option<u64>,
+    /// Bytes that may still come.
+    left: u64,
+    limit: u64,
+}
+
+impl Measured {
+    pub(super) fn new(body: Body, declared: Option<u64>, limit: Option<u64>) -> Self {
+        let limit = limit.unwrap_or(u64::MAX);
+        Self { body, declared, left: limit, limit }
+    }
+
+    fn count(&mut self, length: u64) -> Result<(), BodyError> {
+        self.left = self.left.checked_sub(length).ok_or(BodyError::TooLarge { limit: self.limit })?;
+        if let Some(declared) = &mut self.declared {
+            let more = || Fault::Guest("its body is longer than its `content-length`".into());
+            *declared = declared.checked_sub(length).ok_or_else(more)?;
+        }
+        Ok(())
+    }
+}
+
+impl http_body::Body for Measured {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        Poll::Ready(match frame {
+            Some(Ok(frame)) => {
+                let length = frame.data_ref().map_or(0, |data| u64::try_from(data.len()).unwrap_or(u64::MAX));
+                Some(self.count(length).map(|()| frame))
+            }
+            None if self.declared.is_some_and(|declared| declared > 0) => {
+                self.declared = None;
+                Some(Err(Fault::Guest("its body is shorter than its `content-length`".into()).into()))
+            }
+            other => other,
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream() && self.declared.is_none_or(|declared| declared == 0)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.declared.map_or_else(|| self.body.size_hint(), SizeHint::with_exact)
+    }
+}
+
+/// A response's body as hyper sends it. The request is in flight as long as this lives.
+pub(super) struct Outgoing {
+    pub(super) body: Body,
+    pub(super) _in_flight: InFlight,
+}
+
+impl http_body::Body for Outgoing {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::StreamBody;
+
+    fn chunks(chunks: &[&'static str]) -> Body {
+        let frames: Vec<_> = chunks.iter().map(|chunk| Ok(Frame::data(Bytes::from_static(chunk.as_bytes())))).collect();
+        StreamBody::new(futures::stream::iter(frames)).boxed_unsync()
+    }
+
+    #[tokio::test]
+    async fn bodies_are_collected_up_to_the_limit() {
+        for parts in [&[][..], &["abc"], &["a", "b", "c"], &["", "abc"]] {
+            let whole = collect(chunks(parts), 3).await.unwrap();
+            assert_eq!(whole, parts.concat());
+        }
+        assert_eq!(collect(chunks(&["ab", "cd"]), 3).await.unwrap_err().status(), 413);
+        assert_eq!(collect(samara_model::full("abcd"), 3).await.unwrap_err().status(), 413);
+    }
+
+    async fn measured(declared: Option<u64>, limit: Option<u64>, parts: &[&'static str]) -> Result<Bytes, String> {
+        let body = Measured::new(chunks(parts), declared, limit);
+        body.collect().await.map(http_body_util::Collected::to_bytes).map_err(|error| error.to_string())
+    }
+
+    #[tokio::test]
+    async fn a_body_must_be_as_long_as_it_says() {
+        assert_eq!(measured(Some(3), None, &["a", "bc"]).await.unwrap(), "abc");
+        assert!(measured(Some(3), None, &["ab"]).await.unwrap_err().contains("shorter"));
+        assert!(measured(Some(3), None, &["ab", "cd"]).await.unwrap_err().contains("longer"));
+        assert!(measured(None, Some(3), &["ab", "cd"]).await.unwrap_err().contains("limit of 3 bytes"));
+        assert_eq!(measured(None, Some(4), &["ab", "cd"]).await.unwrap(), "abcd");
+    }
+}

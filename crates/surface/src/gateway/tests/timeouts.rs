@@ -1,0 +1,106 @@
+//! Clients that take their time, and clients that are too many.
+
+use super::{http1::DropSender, *};
+
+fn impatient(routes: &[(&str, &Destination)]) -> Server {
+    Server::with(routes, |config| {
+        config.http.header_timeout = SHORT;
+        config.http.idle_timeout = SHORT * 2;
+        config.http.body_timeout = SHORT;
+    })
+}
+
+#[tokio::test]
+async fn a_client_that_says_nothing_is_shown_out() {
+    let server = impatient(&[("/", &echo())]);
+    assert_eq!(server.ask("").await, "");
+}
+
+#[tokio::test]
+async fn a_head_that_comes_drop_by_drop_is_not_waited_for() {
+    let server = impatient(&[("/", &echo())]);
+    for start in ["G", "GET / HTTP/1.1\r\nhost: x\r\na: ", "PRI * HT", "PRI"] {
+        let mut client = server.client().await;
+        client.send(start).await;
+        // Each byte would renew a time-out that only watches for silence.
+        let drip = async {
+            while client.0.write_all(b"a").await.is_ok() {
+                tokio::time::sleep(SHORT / 4).await;
+            }
+        };
+        timeout(LONG, drip).await.expect(start);
+    }
+}
+
+#[tokio::test]
+async fn a_kept_connection_is_closed_when_it_idles() {
+    let server = impatient(&[("/", &echo())]);
+    let mut client = server.client().await;
+    client.send("GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    client.until("{}").await;
+    assert_eq!(client.rest().await, "");
+    // The second head has its own, shorter time.
+    let mut client = server.client().await;
+    client.send("GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    client.until("{}").await;
+    client.send("GET /").await;
+    assert_eq!(client.rest().await, "");
+}
+
+#[tokio::test]
+async fn a_slow_call_is_not_an_idle_connection() {
+    let slow = http(|_| async {
+        tokio::time::sleep(SHORT * 8).await;
+        Ok(Response::new(full("at last")))
+    });
+    check(&impatient(&[("/", &slow)]).get("/").await, 200, &["at last"]);
+}
+
+#[tokio::test]
+async fn a_body_that_falls_silent_is_not_waited_for() {
+    let server = impatient(&[("/", &echo())]);
+    let mut client = server.client().await;
+    client.send("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n12345").await;
+    check(&client.rest().await, 400, &["idle"]);
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_take_its_response_is_given_up() {
+    let (sender, mut left) = mpsc::unbounded_channel();
+    let flood = http(move |_| {
+        let gone = DropSender(sender.clone());
+        async move {
+            let frames = futures::stream::repeat_with(move || {
+                let _ = &gone;
+                Ok(http_body::Frame::data(Bytes::from_static(&[0; 64 << 10])))
+            });
+            Ok(Response::new(http_body_util::StreamBody::new(frames).boxed_unsync()))
+        }
+    });
+    let server = impatient(&[("/", &flood)]);
+    let mut client = server.client().await;
+    client.send("GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    timeout(LONG, left.recv()).await.expect("the response is given up");
+}
+
+#[tokio::test]
+async fn connections_over_the_limit_wait_for_their_turn() {
+    let server = Server::with(&[("/", &echo())], |config| config.http.max_connections = 1);
+    let mut first = server.client().await;
+    first.send("GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    first.until("{}").await;
+    let mut second = server.client().await;
+    second.send("GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    assert!(timeout(SHORT, second.0.readable()).await.is_err());
+    drop(first);
+    second.until("{}").await;
+}
+
+#[tokio::test]
+async fn an_http2_connection_that_idles_is_closed() {
+    let server = impatient(&[("/", &echo())]);
+    let mut client = server.client().await;
+    client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+    let mut bytes = Vec::new();
+    timeout(LONG, client.0.read_to_end(&mut bytes)).await.expect("the server closes the connection").unwrap();
+}
