@@ -92,6 +92,23 @@ pub(crate) fn subgroup_of(name: &str) -> Option<&str> {
     is_identifier(second).then_some(second)
 }
 
+/// The last step of a function's path, for where there is little room: `write` of `core::fmt::write`.
+pub(crate) fn last_step(name: &str) -> &str {
+    let path = if name.starts_with('<') { name } else { path_of(name) };
+    let (mut depth, mut start, mut before) = (0usize, 0, ' ');
+    for (at, c) in path.char_indices() {
+        match c {
+            '<' => depth += 1,
+            '>' => depth = depth.saturating_sub(1),
+            ':' if depth == 0 && before == ':' => start = at + 1,
+            '/' if depth == 0 => start = at + 1,
+            _ => {}
+        }
+        before = c;
+    }
+    path.get(start..).filter(|step| !step.is_empty()).unwrap_or(name)
+}
+
 /// `sqlite3VdbeExec`, `_PyUnicode_New` and `bn_mul` belong to `sqlite3`, `_Py` and `bn`.
 fn prefix_of(name: &str) -> Option<&str> {
     let word = name.trim_start_matches('_');
@@ -116,16 +133,17 @@ fn path_of(name: &str) -> &str {
         let path = name.trim_start_matches(['<', '&', '*', '[', '(']);
         return path.strip_prefix("dyn ").or_else(|| path.strip_prefix("mut ")).unwrap_or(path);
     }
-    let mut depth = 0usize;
-    let mut start = 0;
+    let (mut depth, mut start, mut before) = (0usize, 0, ' ');
     for (at, c) in name.char_indices() {
         match c {
             '<' => depth += 1,
             '>' => depth = depth.saturating_sub(1),
-            '(' if depth == 0 && at > start => return name.get(start..at).unwrap_or(name),
+            // Go writes a method's receiver in parentheses: `http.(*Client).Do`.
+            '(' if depth == 0 && at > start && before != '.' => return name.get(start..at).unwrap_or(name),
             ' ' if depth == 0 => start = at + 1,
             _ => {}
         }
+        before = c;
     }
     name.get(start..).unwrap_or(name).trim_start_matches(['*', '&'])
 }
@@ -156,6 +174,16 @@ mod tests {
         ] {
             let text = function_name(name);
             assert_eq!((text.as_str(), group_of(&text)), (shown, group), "{name}");
+        }
+        for (name, step) in [
+            ("core::fmt::write", "write"),
+            ("<alloc::vec::Vec<T> as core::ops::drop::Drop>::drop", "drop"),
+            ("bool js::jit::Foo<a::b>::bar(std::pair, int) const", "bar"),
+            ("net/http.(*Client).Do", "http.(*Client).Do"),
+            ("printf", "printf"),
+            ("odd::", "odd::"),
+        ] {
+            assert_eq!(last_step(name), step, "{name}");
         }
         for (name, group, subgroup) in [
             ("<alloc::vec::Vec<T> as core::ops::drop::Drop>::drop", "alloc", Some("vec")),

@@ -11,9 +11,12 @@ use super::{
     Report, json,
     memory::{self, Layout},
     text::count,
-    treemap::{self, Part, Rect, squarify, weight},
+    treemap::{self, Kind, Part, Rect, squarify, weight},
 };
-use crate::{Encoding, Item, display::harmless};
+use crate::{
+    Encoding, Item,
+    display::{harmless, last_step},
+};
 
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
@@ -199,7 +202,8 @@ impl Map {
         } else if group {
             self.children(part, rect.inside(0.5, 0.0));
         } else {
-            self.label(&part.label, rect, 11.0);
+            let short = if part.kind == Kind::Code && !part.is_rest { last_step(&part.label) } else { &part.label };
+            self.label(short, rect, 11.0);
         }
         self.page.push_str("</g>");
     }
@@ -209,7 +213,10 @@ impl Map {
     fn label(&mut self, label: &str, rect: Rect, size: f64) {
         /// The width of an average letter, in its height.
         const LETTER: f64 = 0.56;
-        let size = size.min(rect.height * 0.6).min(rect.width / 4.0);
+        // Shrunk to fit, down to what can be read after zooming in.
+        let letters = f64::from(u32::try_from(label.chars().count().max(1)).unwrap_or(u32::MAX));
+        let fitting = (rect.width / (letters + 1.0) / LETTER).max(4.5);
+        let size = size.min(fitting).min(rect.height * 0.6).min(rect.width / 4.0);
         if size < 1.5 {
             return;
         }
