@@ -1,8 +1,8 @@
 //! Any bytes at all: an error that says where, or facts; never a panic.
 
 use samara_inspect::{
-    Module, ReadError, Report, Strip, metadata, needs, strip,
-    text::{print, validate},
+    Module, ReadError, Report, Strip, metadata, needs, read_any, strip,
+    text::{print, validate, wat_to_wasm},
 };
 
 use crate::{COMPONENT, MODULE, wasm};
@@ -157,4 +157,27 @@ fn an_error_tells_its_offset_to_programs() {
     let error = Module::read(b"\0asm\x01\0\0\0\x01\x04\x01\x60").map(|_| ()).unwrap_err();
     assert!(matches!(error, ReadError::Malformed { .. }), "{error:?}");
     assert!(error.offset().is_some_and(|offset| offset >= 8), "{error}");
+}
+
+#[test]
+fn text_nested_without_end_is_an_error_or_assembled() {
+    for (start, nested, end) in [
+        ("(module (func ", "(block ", "))"),
+        ("(module (func ", "(if (i32.const 1) (then ", "))"),
+        ("", "(component ", ""),
+        ("(component (type ", "(list ", "))"),
+        ("(component (type ", "(component (type ", "))"),
+        ("(component (type ", "(instance (export \"a\" ", "))"),
+        ("", "(; ", ""),
+        ("(module (@custom \"a\" (after ", "(", ")))"),
+    ] {
+        let depth = 20_000;
+        let open: usize = nested.matches('(').count();
+        let text = format!("{start}{}{}{end}", nested.repeat(depth), ")".repeat(open * depth));
+        if let Ok(bytes) = wat_to_wasm(&text, None) {
+            everything(&bytes);
+        }
+        let _ = wat_to_wasm(&nested.repeat(depth), None);
+        let _ = read_any(nested.repeat(depth).as_bytes(), None);
+    }
 }
