@@ -40,8 +40,6 @@ pub struct Routed {
 struct Loaded {
     runtime: Arc<Runtime>,
     workload: Arc<Workload>,
-    /// The manifest's arguments of a command, after its name.
-    args: Arc<[String]>,
 }
 
 impl Target for Loaded {
@@ -57,12 +55,8 @@ impl Target for Loaded {
         self.workload.limits()
     }
 
-    fn answer(&self, mut call: Call) -> BoxFuture<'static, Result<Reply, Fault>> {
-        if let Call::Command(command) = &mut call {
-            let after_name = 1.min(command.args.len());
-            command.args.splice(after_name..after_name, self.args.iter().cloned());
-        }
-        let Self { runtime, workload, .. } = self.clone();
+    fn answer(&self, call: Call) -> BoxFuture<'static, Result<Reply, Fault>> {
+        let Self { runtime, workload } = self.clone();
         Box::pin(async move { runtime.call(&workload, call).await })
     }
 }
@@ -171,9 +165,12 @@ impl Deployment {
             let Trigger::Http { host, methods, path, target, operation, line } = trigger;
             let Some((workload, args)) = loaded.get(target.as_str()) else { continue };
             let origin: Arc<str> = format!("{}:{line}", app.file.display()).into();
-            let target =
-                Loaded { runtime: Arc::clone(runtime), workload: Arc::clone(workload), args: Arc::clone(args) };
-            let destination = Destination { target: Arc::new(target), operation: operation.as_deref().map(Into::into) };
+            let target = Loaded { runtime: Arc::clone(runtime), workload: Arc::clone(workload) };
+            let destination = Destination {
+                target: Arc::new(target),
+                operation: operation.as_deref().map(Into::into),
+                args: Arc::clone(args),
+            };
             let value = Routed { destination, origin: Arc::clone(&origin) };
             if let Err(conflict) = self.routes.insert(host.as_deref(), methods, path, value) {
                 bail!(
