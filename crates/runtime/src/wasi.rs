@@ -56,8 +56,10 @@ pub(crate) fn context(
             builder.stdout(LogStream::new(authority, Stream::Stdout)).stderr(LogStream::new(authority, Stream::Stderr));
         }
         Stdio::Inherit => {
-            // One guest on its owner's machine: blocking it blocks nobody else.
-            builder.inherit_stdio().allow_blocking_current_thread(true);
+            // One guest on its owner's machine: blocking it blocks nobody else. Under a limit of time it must not block:
+            // a preview 1 guest would sleep in the thread, where no deadline reaches it and the wait counts as its CPU.
+            let unbounded = authority.limits.deadline.is_none() && authority.limits.cpu.is_none();
+            builder.inherit_stdio().allow_blocking_current_thread(unbounded);
         }
         Stdio::Piped { stdin, stdout } => {
             builder
