@@ -1,8 +1,8 @@
 //! Plain functions: exports of a core module that take and give numbers, and exported functions of a component.
 //!
-//! There is no ABI beyond the core specification's numbers and the component model's value types, so this is the most
-//! general contract and stands last in the table. A reactor's `_initialize` runs before the first call of an instance,
-//! as the WASI application ABI says.
+//! There is no ABI beyond the core specification's numbers and the component model's value types
+//! (<https://component-model.bytecodealliance.org>), so this is the most general contract and stands last in the table.
+//! A reactor's `_initialize` runs before the first call of an instance, as the WASI application ABI says.
 
 use std::sync::Arc;
 

@@ -128,12 +128,18 @@ impl ComponentFunctions {
         Self { pre, functions }
     }
 
-    /// A function by its full name (`package:name/interface@1.0.0#function`), or by its last part where that is unique.
+    /// A function by its full name (`package:name/interface@1.0.0#function`), or without the version, or by its last part
+    /// alone, where that is unique.
     fn find(&self, name: &str) -> Option<&(ComponentExportIndex, ComponentFunc)> {
         if let Some(found) = self.functions.get(name) {
             return Some(found);
         }
-        let mut found = self.functions.iter().filter(|(full, _)| full.rsplit_once('#').is_some_and(|(_, last)| last == name));
+        let meant = |full: &str| {
+            let Some((interface, function)) = full.rsplit_once('#') else { return false };
+            let unversioned = interface.split_once('@').map_or(interface, |(interface, _)| interface);
+            name == function || name.rsplit_once('#') == Some((unversioned, function))
+        };
+        let mut found = self.functions.iter().filter(|(full, _)| meant(full));
         let (_, only) = found.next()?;
         if found.next().is_some() { None } else { Some(only) }
     }

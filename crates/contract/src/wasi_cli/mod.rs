@@ -1,7 +1,8 @@
 //! WASI commands: preview 1 modules with `_start`, and components that export `wasi:cli/run` of 0.2 or 0.3.
 //!
 //! Source: the WASI preview 1 witx (`_start` takes and returns nothing; `proc_exit` ends the instance) and the WIT
-//! package `wasi:cli`, whose `run` returns a result without payload: an error is exit code 1.
+//! package `wasi:cli` (<https://github.com/WebAssembly/wasi-cli>), whose `run` returns a result without payload: an
+//! error is exit code 1.
 
 use std::sync::Arc;
 

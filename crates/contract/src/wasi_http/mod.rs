@@ -1,7 +1,8 @@
 //! HTTP components: `wasi:http/incoming-handler@0.2.x` and `wasi:http/handler@0.3.x`.
 //!
-//! Source: the WIT package `wasi:http`. Seen in real guests: one component mixes several 0.2 versions (they link by
-//! semver), and guests of `wstd` export `wasi:cli/run` beside the handler, so that the trigger's shape decides.
+//! Source: the WIT package `wasi:http` (<https://github.com/WebAssembly/wasi-http>). Seen in real guests: one component
+//! mixes several 0.2 versions (they link by semver), and guests of `wstd` export `wasi:cli/run` beside the handler, so
+//! that the trigger's shape decides.
 
 use std::sync::Arc;
 
