@@ -53,6 +53,7 @@ pub(crate) fn definition(guest: &str, shape: Shape) -> Definition {
         grants: Grants::default(),
         limits: Limits::serve(),
         strict: false,
+        features: Some(Vec::new()),
         reuse: 0,
         settings: serde_json::Value::Null,
         stores: BTreeMap::new(),

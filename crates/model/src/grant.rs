@@ -279,8 +279,6 @@ pub struct FsGrant {
     pub guest: String,
     /// Whether the guest may change it.
     pub write: bool,
-    /// Bytes the guest may add to it per call; `None` is unbounded.
-    pub quota_bytes: Option<u64>,
 }
 
 /// Raw sockets.

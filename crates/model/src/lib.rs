@@ -22,7 +22,7 @@ pub use fault::{Fault, Limit, Severity};
 pub use grant::{
     AddressRule, Capability, FsGrant, Grants, HttpGrant, KvGrant, KvOperation, NetGrant, OriginRule, ParseGrantError,
 };
-pub use limit::Limits;
+pub use limit::{GUARDED_FEATURES, Limits};
 pub use name::{NameError, Tenant, WorkloadId};
 pub use route::{Match, Miss, Pattern, Route, RouteTable};
 pub use unit::{UnitError, format_bytes, format_duration, parse_bytes, parse_duration, parse_rate};

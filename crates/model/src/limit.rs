@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+/// Wasm features that `serve` refuses unless the workload declares them (`features = ["gc"]`): they are young, and each
+/// is more of the engine for a hostile guest to reach. `run` and `call` allow them.
+pub const GUARDED_FEATURES: &[&str] = &["gc", "exceptions", "memory64"];
+
 /// The limits of one workload. `None` means unbounded, which only `samara run` and `samara call` use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {

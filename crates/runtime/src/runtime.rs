@@ -10,7 +10,7 @@ use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use samara_capability::kv;
 use samara_inspect::{Encoding, Module};
-use samara_model::{Fault, Grants, Limits, Shape, Tenant, WorkloadId, format_bytes};
+use samara_model::{Fault, GUARDED_FEATURES, Grants, Limits, Shape, Tenant, WorkloadId, format_bytes};
 use samara_telemetry::Metrics;
 use tokio::sync::Semaphore;
 use wasmtime::component;
@@ -30,6 +30,7 @@ const GC_FEATURES: &[&str] = &["gc", "exceptions", "function-references"];
 /// Everything that answers calls in this process.
 pub struct Runtime {
     contracts: &'static [&'static dyn Contract],
+    wasi03: bool,
     pub(crate) engines: Engines,
     compiler: Compiler,
     metrics: Arc<Metrics>,
@@ -74,6 +75,8 @@ pub struct Definition {
     pub limits: Limits,
     /// Refuse the load if a need is not granted.
     pub strict: bool,
+    /// The guarded Wasm features it may use; `None` is all of them.
+    pub features: Option<Vec<String>>,
     /// Calls one instance may serve; 0 and 1 are a fresh instance per call.
     pub reuse: u32,
     /// The contract's own settings.
@@ -94,6 +97,7 @@ impl Runtime {
         host.pool_calls_capacity.set(i64::from(size.calls));
         Self {
             contracts,
+            wasi03: true,
             engines: Engines::new(size, host.pool_calls_in_use.clone()),
             compiler,
             metrics,
@@ -101,6 +105,12 @@ impl Runtime {
             workloads: RwLock::default(),
             linkers: Mutex::default(),
         }
+    }
+
+    /// Whether guests of WASI 0.3 may be loaded. The engine's authors give it no long-term support.
+    #[must_use]
+    pub fn with_wasi03(self, allowed: bool) -> Self {
+        Self { wasi03: allowed, ..self }
     }
 
     /// The contracts it speaks, most specific first.
@@ -148,6 +158,7 @@ impl Runtime {
             .map_err(|why| Fault::Config(format!("workload `{id}`: {why}")))?;
         let mut warnings = check_needs(contract, &module, &definition)?;
 
+        self.check_features(&module, &definition)?;
         let kind = contract.code_kind(&module);
         let placed = self.place(&module, &definition, kind)?;
         if let Some(why) = &placed.on_demand {
@@ -194,6 +205,26 @@ impl Runtime {
         workloads.retain(|known| known.strong_count() > 0);
         workloads.push(Arc::downgrade(&workload));
         Ok(workload)
+    }
+
+    /// Refuses what the operator or the workload has not switched on.
+    fn check_features(&self, module: &Module, definition: &Definition) -> Result<(), Fault> {
+        let id = &definition.id;
+        if let Some(declared) = &definition.features {
+            let undeclared =
+                |name: &&&str| module.features.contains(name) && !declared.iter().any(|known| known == **name);
+            if let Some(feature) = GUARDED_FEATURES.iter().find(undeclared) {
+                return Err(Fault::Config(format!(
+                    "workload `{id}` uses the Wasm feature `{feature}`, which it must declare: `features = [\"{feature}\"]`"
+                )));
+            }
+        }
+        if !self.wasi03 && module.features.contains("component-model-async") {
+            return Err(Fault::Config(format!(
+                "workload `{id}` uses WASI 0.3, which is switched off here; `wasi03 = true` in [engine] of the host file would allow it"
+            )));
+        }
+        Ok(())
     }
 
     /// From the pool if it fits a slot, on demand otherwise.

@@ -152,6 +152,7 @@ impl Deployment {
                 grants,
                 limits,
                 strict: workload.strict,
+                features: Some(workload.features.clone()),
                 reuse: workload.reuse,
                 settings: serde_json::to_value(&workload.settings).context("reading `settings`")?,
                 stores: stores.clone(),

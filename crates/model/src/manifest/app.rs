@@ -9,7 +9,7 @@ use super::{
     grants::{self, Given},
     reader::{Item, Reader, Report, did_you_mean},
 };
-use crate::{Grants, Limits, Pattern, RouteTable, Tenant, name::check_name, route};
+use crate::{GUARDED_FEATURES, Grants, Limits, Pattern, RouteTable, Tenant, name::check_name, route};
 
 /// Methods of one route.
 const MAX_METHODS: usize = 32;
@@ -59,6 +59,8 @@ pub struct Workload {
     pub settings: toml::Table,
     /// Calls served by one instance; 0 is a fresh instance for each.
     pub reuse: u32,
+    /// The guarded Wasm features it may use: see [`GUARDED_FEATURES`](crate::GUARDED_FEATURES).
+    pub features: Vec<String>,
     /// Arguments after the program's name.
     pub args: Vec<String>,
     /// What it is given, but for the values in `config_files`.
@@ -129,6 +131,7 @@ impl App {
             strict: false,
             settings: toml::Table::new(),
             reuse: 0,
+            features: Vec::new(),
             args: Vec::new(),
             grants: Given::default().grants,
             config_files: Vec::new(),
@@ -260,6 +263,23 @@ fn named_tables<'a>(root: &mut Reader<'a>, key: &'static str, example: &str) -> 
     items.filter(|item| check_name(item.key).map_err(|error| item.problem(error)).is_ok()).collect()
 }
 
+/// `features = ["gc"]`.
+fn read_features(item: &Item<'_>) -> Option<Vec<String>> {
+    let mut features = Vec::new();
+    for (entry, name) in item.strings("features = [\"gc\"]")? {
+        if GUARDED_FEATURES.contains(&name) {
+            features.push(name.to_owned());
+        } else {
+            let hint = did_you_mean(name, GUARDED_FEATURES.iter().copied());
+            entry.problem(format!(
+                "`{name}` is not a feature that must be declared{hint}; those are {}",
+                GUARDED_FEATURES.join(", ")
+            ));
+        }
+    }
+    Some(features)
+}
+
 fn read_workload<'a>(item: &Item<'a>, granted: &mut Granted<'a>) -> Option<Workload> {
     let mut reader = item.table("workload", "[workload.NAME]")?;
     let source = reader.require("source", "source = \"./guest.wasm\"").and_then(|item| {
@@ -274,6 +294,7 @@ fn read_workload<'a>(item: &Item<'a>, granted: &mut Granted<'a>) -> Option<Workl
     let strict = reader.take("strict").and_then(|item| item.boolean()).unwrap_or_default();
     let settings = reader.take("settings").and_then(|item| item.as_it_is("settings = {}")).unwrap_or_default();
     let reuse = reader.take("reuse").and_then(|item| item.number()).unwrap_or_default();
+    let features = reader.take("features").and_then(|item| read_features(&item)).unwrap_or_default();
     let args = reader.take("args").and_then(|item| read_args(&item)).unwrap_or_default();
     only(&mut reader, "compile", "optimized");
     only(&mut reader, "update", "never");
@@ -305,6 +326,7 @@ fn read_workload<'a>(item: &Item<'a>, granted: &mut Granted<'a>) -> Option<Workl
         strict,
         settings,
         reuse,
+        features,
         args,
         grants,
         config_files,

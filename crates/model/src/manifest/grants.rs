@@ -4,8 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use super::reader::{Item, Reader};
 use crate::{
-    AddressRule, FsGrant, Grants, HttpGrant, KvGrant, KvOperation, NetGrant, OriginRule, parse_bytes, parse_duration,
-    parse_rate,
+    AddressRule, FsGrant, Grants, HttpGrant, KvGrant, KvOperation, NetGrant, OriginRule, parse_duration, parse_rate,
 };
 
 /// Resolution of the clocks of a served guest that was not given another.
@@ -110,7 +109,7 @@ fn http(item: &Item<'_>) -> Option<HttpGrant> {
     Some(HttpGrant { allow: allow?, private: private.unwrap_or_default() })
 }
 
-/// `[{ host = "./public", guest = "/", write = false, quota = "100MiB" }]`.
+/// `[{ host = "./public", guest = "/", write = false }]`.
 fn fs(item: &Item<'_>) -> Option<Vec<FsGrant>> {
     let mut grants: Vec<FsGrant> = Vec::new();
     for entry in item.array("fs = [{ host = \"./public\", guest = \"/\" }]")? {
@@ -118,14 +117,13 @@ fn fs(item: &Item<'_>) -> Option<Vec<FsGrant>> {
         let host = reader.require("host", "host = \"./public\"").and_then(|item| item.text("./public"));
         let guest = reader.require("guest", "guest = \"/\"").and_then(|item| item.parse("/", guest_folder));
         let write = reader.take("write").and_then(|item| item.boolean()).unwrap_or_default();
-        let quota_bytes = reader.take("quota").and_then(|item| item.quantity(parse_bytes));
         reader.finish();
         let (Some(host), Some(guest)) = (host, guest) else { continue };
         if grants.iter().any(|grant| grant.guest == guest) {
             entry.problem(format!("two folders are both `{guest}` in the guest; give one another `guest` name"));
             continue;
         }
-        grants.push(FsGrant { host: host.into(), guest, write, quota_bytes });
+        grants.push(FsGrant { host: host.into(), guest, write });
     }
     Some(grants)
 }

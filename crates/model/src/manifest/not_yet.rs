@@ -32,6 +32,7 @@ const NOT_YET: &[NotYet] = &[
     value("workload", "source", "https://", "sources on the web (`https://`)"),
     value("workload", "source", "http://", "sources on the web (`http://`)"),
     value("workload", "source", "bundle://", "sources in bundles (`bundle://`)"),
+    key("fs", "quota", "quotas of folders (`quota`)"),
     key("grants", "blob", "`blob` grants"),
     key("grants", "messaging", "`messaging` grants"),
     key("grants", "sql", "`sql` grants"),

@@ -29,7 +29,7 @@ args = ["--verbose", "", "--verbose"]
 [workload.cart.grants]
 kv = [{ store = "carts", ops = ["get", "set"] }, "cache"]
 http = { allow = ["https://api.example", "https://*.cdn.example:8443"], private = true }
-fs = [{ host = "./public", guest = "/", write = true, quota = "100MiB" }, { host = "/srv", guest = "/srv" }]
+fs = [{ host = "./public", guest = "/", write = true }, { host = "/srv", guest = "/srv" }]
 env = { GREETING = "hi" }
 config = ["file:./cart.toml"]
 net = { connect = ["10.0.0.5:5432"], listen = ["[::1]:80"] }
@@ -86,7 +86,6 @@ fn an_app_says_all_of_it() {
     assert_eq!(grants.kv["carts"].operations, [KvOperation::Get, KvOperation::Set]);
     assert_eq!(grants.kv["cache"].operations, KvOperation::ALL);
     assert!(grants.http.allows("https", "a.cdn.example", 8443) && grants.http.private);
-    assert_eq!(grants.fs[0].quota_bytes, Some(100 << 20));
     assert!(grants.fs[0].write && !grants.fs[1].write);
     assert_eq!(grants.env["GREETING"], "hi");
     assert_eq!(cart.config_files, [PathBuf::from("./cart.toml")]);

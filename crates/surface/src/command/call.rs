@@ -1,6 +1,6 @@
 //! `samara call`: one function, with its arguments as words of the command line.
 
-use std::{io::Read, io::Write, path::PathBuf, process::ExitCode};
+use std::{io::Read, io::Write, path::PathBuf, process::ExitCode, sync::Arc};
 
 use anyhow::Context;
 use clap::Args;
@@ -51,7 +51,7 @@ impl CallArgs {
     async fn serve(self, contracts: Contracts) -> Result<ExitCode, Failure> {
         let (payload, encoding) = self.payload()?;
         let bytes = crate::deploy::read_artifact(&self.file).map_err(Failure::Usage)?;
-        let runtime = runtime(contracts, PoolSize::small(1), &self.compile)?;
+        let runtime = Arc::new(runtime(contracts, PoolSize::small(1), &self.compile));
         let definition = Definition {
             id: run::id(),
             bytes,
@@ -60,6 +60,7 @@ impl CallArgs {
             grants: self.grants.grants(),
             limits: self.limits.over(Limits::run()),
             strict: false,
+            features: None,
             reuse: 0,
             settings: serde_json::Value::Null,
             stores: stores(&self.grants.kv).await?,

@@ -129,7 +129,7 @@ fn parse_dir(text: &str) -> Result<FsGrant, String> {
     if !path.is_dir() {
         return Err(format!("`{host}` is not a folder"));
     }
-    Ok(FsGrant { host: path, guest: guest.to_owned(), write, quota_bytes: None })
+    Ok(FsGrant { host: path, guest: guest.to_owned(), write })
 }
 
 fn parse_net(text: &str) -> Result<NetRule, String> {

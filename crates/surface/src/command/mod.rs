@@ -5,7 +5,6 @@
 use std::{
     io::{IsTerminal, Write},
     process::ExitCode,
-    sync::Arc,
     time::Duration,
 };
 
@@ -47,7 +46,7 @@ pub struct CompileArgs {
 }
 
 /// A runtime whose guests are compiled by this same program in a child process.
-pub(crate) fn runtime(contracts: Contracts, size: PoolSize, compile: &CompileArgs) -> anyhow::Result<Arc<Runtime>> {
+pub(crate) fn runtime(contracts: Contracts, size: PoolSize, compile: &CompileArgs) -> Runtime {
     let metrics = Metrics::new();
     let cache = if compile.no_cache {
         None
@@ -61,7 +60,7 @@ pub(crate) fn runtime(contracts: Contracts, size: PoolSize, compile: &CompileArg
         metrics: Some(metrics.host().clone()),
         ..CompilerSettings::default()
     });
-    Ok(Arc::new(Runtime::new(contracts, size, compiler, metrics)))
+    Runtime::new(contracts, size, compiler, metrics)
 }
 
 /// The life of a compile worker: the hidden subcommand [`COMPILE_WORKER`].

@@ -41,7 +41,7 @@ impl RunArgs {
 
     async fn serve(self, contracts: Contracts) -> Result<ExitCode, Failure> {
         let bytes = crate::deploy::read_artifact(&self.file).map_err(Failure::Usage)?;
-        let runtime = runtime(contracts, PoolSize::small(1), &self.compile)?;
+        let runtime = Arc::new(runtime(contracts, PoolSize::small(1), &self.compile));
         let name = self.file.file_name().map_or_else(|| "main.wasm".into(), |name| name.to_string_lossy().into_owned());
         let definition = Definition {
             id: id(),
@@ -51,6 +51,7 @@ impl RunArgs {
             grants: self.grants.grants(),
             limits: self.limits.over(Limits::run()),
             strict: false,
+            features: None,
             reuse: 0,
             settings: serde_json::Value::Null,
             stores: stores(&self.grants.kv).await?,

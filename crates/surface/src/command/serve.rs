@@ -82,7 +82,9 @@ impl ServeArgs {
         let config = Config { http: host.http.clone(), ..Config::new(http, Some(admin)) };
         // The ports first: whoever forgot a running host should not wait for modules to compile.
         let gateway = Gateway::bind(config).map_err(Failure::Usage)?;
-        let runtime = runtime(contracts, PoolSize::of_this_machine(host.instances), &self.compile)?;
+        let runtime =
+            runtime(contracts, PoolSize::of_this_machine(host.instances), &self.compile).with_wasi03(host.wasi03);
+        let runtime = Arc::new(runtime);
         let mut deployment = Deployment::default();
         for app in apps {
             deployment.add(&runtime, host, app).await.map_err(Failure::Usage)?;
