@@ -375,7 +375,9 @@ pub(super) fn nearest<'c>(word: &str, candidates: impl Iterator<Item = &'c str>)
     if word.len() > 64 {
         return None;
     }
-    let worst = (word.chars().count() / 3).max(1);
+    // Two letters of three must be right, and one of two: `a` is no slip of `b`.
+    let length = word.chars().count();
+    let worst = (length / 3).max(1).min(length.saturating_sub(1));
     candidates
         .take(MAX_CANDIDATES)
         .map(|candidate| (strsim::osa_distance(word, candidate), candidate))

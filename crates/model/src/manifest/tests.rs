@@ -396,7 +396,7 @@ fn parts_that_do_not_fit_together_are_refused() {
     );
     refused_workload(
         "[[trigger]]\nhttp.path = \"/\"\nfn = \"v\"",
-        &["6:6: `fn` in [[trigger]]: no workload `v` in this app; `[workload.v]` would declare it; did you mean `w`?"],
+        &["6:6: `fn` in [[trigger]]: no workload `v` in this app; `[workload.v]` would declare it"],
     );
     refused_workload(
         "[[trigger]]\nhttp = { path = \"/a/:x\" }\nfn = \"w\"\n[[trigger]]\nhttp = { path = \"/a/:y\" }\nfn = \"w\"",
