@@ -263,21 +263,13 @@ fn named_tables<'a>(root: &mut Reader<'a>, key: &'static str, example: &str) -> 
     items.filter(|item| check_name(item.key).map_err(|error| item.problem(error)).is_ok()).collect()
 }
 
-/// `features = ["gc"]`.
-fn read_features(item: &Item<'_>) -> Option<Vec<String>> {
-    let mut features = Vec::new();
-    for (entry, name) in item.strings("features = [\"gc\"]")? {
-        if GUARDED_FEATURES.contains(&name) {
-            features.push(name.to_owned());
-        } else {
-            let hint = did_you_mean(name, GUARDED_FEATURES.iter().copied());
-            entry.problem(format!(
-                "`{name}` is not a feature that must be declared{hint}; those are {}",
-                GUARDED_FEATURES.join(", ")
-            ));
-        }
+fn guarded_feature(name: &str) -> Result<String, String> {
+    if GUARDED_FEATURES.contains(&name) {
+        return Ok(name.to_owned());
     }
-    Some(features)
+    let near = did_you_mean(name, GUARDED_FEATURES.iter().copied());
+    let known = GUARDED_FEATURES.join(", ");
+    Err(format!("`{name}` is not a feature that must be declared; those are {known}{near}"))
 }
 
 fn read_workload<'a>(item: &Item<'a>, granted: &mut Granted<'a>) -> Option<Workload> {
@@ -294,7 +286,7 @@ fn read_workload<'a>(item: &Item<'a>, granted: &mut Granted<'a>) -> Option<Workl
     let strict = reader.take("strict").and_then(|item| item.boolean()).unwrap_or_default();
     let settings = reader.take("settings").and_then(|item| item.as_it_is("settings = {}")).unwrap_or_default();
     let reuse = reader.take("reuse").and_then(|item| item.number()).unwrap_or_default();
-    let features = reader.take("features").and_then(|item| read_features(&item)).unwrap_or_default();
+    let features = reader.take("features").and_then(|item| item.list("gc", guarded_feature)).unwrap_or_default();
     let args = reader.take("args").and_then(|item| read_args(&item)).unwrap_or_default();
     only(&mut reader, "compile", "optimized");
     only(&mut reader, "update", "never");

@@ -23,6 +23,7 @@ contract = "wasi-http"
 strict = true
 settings = { depth = { of = [1, 2.5, "x", true, 2026-01-01] } }
 reuse = 10
+features = ["gc"]
 compile = "optimized"
 update = "never"
 args = ["--verbose", "", "--verbose"]
@@ -80,6 +81,7 @@ fn an_app_says_all_of_it() {
     assert_eq!((cart.name.as_str(), cart.line, cart.source.text.as_str()), ("cart", 7, "./cart.wasm"));
     assert_eq!((cart.source.position.line, cart.source.position.column), (8, 10));
     assert_eq!((cart.contract.as_deref(), cart.strict, cart.reuse), (Some("wasi-http"), true, 10));
+    assert_eq!(cart.features, ["gc"]);
     assert_eq!(cart.args, ["--verbose", "", "--verbose"]);
     assert_eq!(cart.settings["depth"]["of"][1].as_float(), Some(2.5));
     let grants = &cart.grants;
@@ -104,7 +106,7 @@ fn an_app_says_all_of_it() {
     assert_eq!((app.stores[0].provider.as_str(), app.stores[1].name.as_str()), ("redb:./data/carts.redb", "cache"));
     let Trigger::Http { host, methods, path, target, operation, line } = &app.triggers[0];
     assert_eq!((host.as_deref(), methods.as_slice()), (Some("shop.test"), &[Method::GET, Method::HEAD][..]));
-    assert_eq!((path.as_str(), target.as_str(), operation.as_deref(), *line), ("/cart/:id", "cart", Some("show"), 43));
+    assert_eq!((path.as_str(), target.as_str(), operation.as_deref(), *line), ("/cart/:id", "cart", Some("show"), 44));
 }
 
 #[test]
@@ -203,7 +205,7 @@ fn a_ceiling_refuses_what_is_asked_for_and_lowers_what_is_not() {
     let lines: Vec<_> = errors.lines().collect();
     assert_eq!(
         lines[0],
-        "samara.toml:26:10: `memory` of workload `cart`: `64MiB` is over the ceiling of `32MiB` that tenant `acme` has; \
+        "samara.toml:27:10: `memory` of workload `cart`: `64MiB` is over the ceiling of `32MiB` that tenant `acme` has; \
          lower it, or raise it in [tenant.acme] of the host file"
     );
     assert!(lines[1].contains("`cpu` of workload `cart`: `50ms` is over the ceiling of `40ms`"), "{errors}");
@@ -323,6 +325,10 @@ fn values_that_do_not_parse_name_their_key_and_the_fix() {
         (
             "limits = 3",
             "4:10: `limits` in [workload.w]: this is a whole number; write a table, such as `limits = { memory = \"64MiB\" }`",
+        ),
+        (
+            "features = [\"gcc\"]",
+            "4:13: `features` in [workload.w]: `gcc` is not a feature that must be declared; those are gc, exceptions, memory64; did you mean `gc`?",
         ),
         ("strict = \"yes\"", "4:10: `strict` in [workload.w]: this is text; write `true` or `false`"),
         ("reuse = 1.5", "4:9: `reuse` in [workload.w]: this is a fraction; write a whole number, such as `16`"),
