@@ -7,10 +7,13 @@
 use std::{collections::VecDeque, fs, sync::Arc};
 
 use parking_lot::Mutex;
+use samara_inspect::Module;
 use samara_model::format_bytes;
 use samara_telemetry::Gauge;
 use tokio::sync::oneshot;
 
+/// Wasm features that need a garbage-collected heap, which the pool does not hold.
+const GC_FEATURES: &[&str] = &["gc", "exceptions", "function-references"];
 /// Instances of a pool when nothing bounds it lower.
 const DEFAULT_CALLS: u32 = 1000;
 /// The least a pool is built with.
@@ -108,6 +111,27 @@ impl PoolSize {
     /// A small pool for tests and for `run`, which needs one instance.
     pub fn small(calls: u32) -> Self {
         Self::bounded(Some(calls), None, None)
+    }
+
+    /// Why instances of a module cannot come from this pool, if they cannot: they are then allocated on demand, at about
+    /// six times the cost. `limit` is the workload's `memory`.
+    pub fn misfit(&self, module: &Module, limit: u64) -> Option<String> {
+        let (slot, elements) = (self.memory_bytes as u64, self.table_elements as u64);
+        let footprint = &module.footprint;
+        if footprint.max_memory_min_bytes > slot {
+            let starts = format_bytes(footprint.max_memory_min_bytes);
+            return Some(format!("its memory starts at {starts}, over the pool's slot of {}", format_bytes(slot)));
+        }
+        if limit > slot {
+            let limit = format_bytes(limit);
+            return Some(format!("its `memory` limit of {limit} is over the pool's slot of {}", format_bytes(slot)));
+        }
+        if footprint.max_table_min_elements > elements {
+            let starts = footprint.max_table_min_elements;
+            return Some(format!("a table starts with {starts} elements, over the pool's slot of {elements}"));
+        }
+        let needs_heap = GC_FEATURES.iter().find(|feature| module.features.contains(feature));
+        needs_heap.map(|feature| format!("it uses the Wasm feature `{feature}`, whose heap the pool does not hold"))
     }
 
     /// What the pool holds in all.

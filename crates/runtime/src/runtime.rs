@@ -24,9 +24,6 @@ use crate::{
     unknown,
 };
 
-/// Wasm features that need a garbage-collected heap, which the pool does not hold.
-const GC_FEATURES: &[&str] = &["gc", "exceptions", "function-references"];
-
 /// Everything that answers calls in this process.
 pub struct Runtime {
     contracts: &'static [&'static dyn Contract],
@@ -229,30 +226,9 @@ impl Runtime {
 
     /// From the pool if it fits a slot, on demand otherwise.
     fn place(&self, module: &Module, definition: &Definition, code: crate::CodeKind) -> Result<Placed, Fault> {
-        let slot = self.engines.pool_size();
-        let footprint = &module.footprint;
         let limit = definition.limits.memory_bytes;
-        let needs_gc = GC_FEATURES.iter().find(|feature| module.features.contains(feature));
-        let on_demand = if footprint.max_memory_min_bytes > slot.memory_bytes as u64 {
-            Some(format!(
-                "its memory starts at {}, over the pool's slot of {}",
-                format_bytes(footprint.max_memory_min_bytes),
-                format_bytes(slot.memory_bytes as u64)
-            ))
-        } else if limit > slot.memory_bytes as u64 {
-            Some(format!(
-                "its `memory` limit of {} is over the pool's slot of {}",
-                format_bytes(limit),
-                format_bytes(slot.memory_bytes as u64)
-            ))
-        } else if footprint.max_table_min_elements > slot.table_elements as u64 {
-            Some(format!(
-                "a table starts with {} elements, over the pool's slot of {}",
-                footprint.max_table_min_elements, slot.table_elements
-            ))
-        } else {
-            needs_gc.map(|feature| format!("it uses the Wasm feature `{feature}`"))
-        };
+        let on_demand = self.engines.pool_size().misfit(module, limit);
+        let footprint = &module.footprint;
         if footprint.max_memory_min_bytes > limit {
             return Err(Fault::Config(format!(
                 "workload `{}`: its memory starts at {}, over its `memory` limit of {}; set `memory` to at least that",

@@ -13,7 +13,7 @@ use clap::Args;
 use samara_inspect::{
     MAX_SIZE_BYTES, Module, ReadError, Report, Strip, Verdict, is_text, metadata, read_any, strip, text,
 };
-use samara_model::{Shape, format_bytes};
+use samara_model::{Limits, Shape, format_bytes};
 use samara_runtime::{PoolSize, choose, verdicts};
 
 use super::{Contracts, Failure};
@@ -76,20 +76,10 @@ fn opinions(contracts: Contracts, module: &Module) -> Vec<Verdict> {
     verdicts(contracts, module).into_iter().map(verdict).collect()
 }
 
-/// A module that starts with more than a slot of the pool holds still runs, more slowly.
+/// A module that does not fit a slot of the pool still runs, more slowly.
 fn outgrows_the_pool(module: &Module) -> Option<String> {
-    let slot = PoolSize::of_this_machine(None);
-    let memory = u64::try_from(slot.memory_bytes).unwrap_or(u64::MAX);
-    let elements = u64::try_from(slot.table_elements).unwrap_or(u64::MAX);
-    let footprint = &module.footprint;
-    let over = if footprint.max_memory_min_bytes > memory {
-        format!("a memory of {}, where {} fit", format_bytes(footprint.max_memory_min_bytes), format_bytes(memory))
-    } else if footprint.max_table_min_elements > elements {
-        format!("a table of {} elements, where {elements} fit", footprint.max_table_min_elements)
-    } else {
-        return None;
-    };
-    Some(format!("it needs more than a slot of the pool ({over}): each instance is made on demand, which is slower"))
+    let why = PoolSize::of_this_machine(None).misfit(module, Limits::serve().memory_bytes)?;
+    Some(format!("each instance is made on demand, which is slower than from the pool: {why}"))
 }
 
 /// Arguments of `samara wat`.
