@@ -154,8 +154,15 @@ impl http_body::Body for Measured {
 
 /// A response's body as hyper sends it. The request is in flight as long as this lives.
 pub(super) struct Outgoing {
-    pub(super) body: Body,
-    pub(super) _in_flight: InFlight,
+    body: Body,
+    failed: Option<BodyError>,
+    _in_flight: InFlight,
+}
+
+impl Outgoing {
+    pub(super) fn new(body: Body, in_flight: InFlight) -> Self {
+        Self { body, failed: None, _in_flight: in_flight }
+    }
 }
 
 impl http_body::Body for Outgoing {
@@ -166,11 +173,22 @@ impl http_body::Body for Outgoing {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        if let Some(error) = self.failed.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
+        match ready!(Pin::new(&mut self.body).poll_frame(context)) {
+            Some(Err(error)) => {
+                // hyper forgets what it has not written yet when a body fails: let it write first, then tell it.
+                self.failed = Some(error);
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+            other => Poll::Ready(other),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.failed.is_none() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

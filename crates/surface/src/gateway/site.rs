@@ -65,7 +65,7 @@ impl Site {
                 reply::fault(&fault, json)
             }
         };
-        response.map(|body| body::Outgoing { body, _in_flight: in_flight })
+        response.map(|body| body::Outgoing::new(body, in_flight))
     }
 
     async fn respond(&self, request: Request<Incoming>, ends: Ends) -> Result<Response<Body>, Refusal> {

@@ -1,6 +1,8 @@
 //! HTTP/1.1 as clients see it.
 
 use super::*;
+use http_body::Frame;
+use http_body_util::StreamBody;
 
 #[tokio::test]
 async fn a_request_reaches_its_workload_with_an_absolute_uri() {
@@ -98,9 +100,10 @@ async fn continue_is_said_when_the_body_is_wanted() {
 #[tokio::test]
 async fn trailers_pass_both_ways() {
     let back = http(|call| async move {
-        let trailers =
-            call.request.into_body().collect().await.map_err(|e| Fault::Host(e.to_string()))?.trailers().cloned();
-        let body = full("abc").with_trailers(std::future::ready(trailers.map(Ok))).boxed_unsync();
+        let body = call.request.into_body().collect().await.map_err(|error| Fault::Host(error.to_string()))?;
+        let frames =
+            [Frame::data(Bytes::from_static(b"abc")), Frame::trailers(body.trailers().cloned().unwrap_or_default())];
+        let body = StreamBody::new(futures::stream::iter(frames.map(Ok))).boxed_unsync();
         Ok(Response::builder().header("trailer", "x-sum").body(body).unwrap())
     });
     let server = Server::new(&[("/", &back)]);
@@ -175,8 +178,10 @@ async fn headers_of_the_connection_are_not_the_guests() {
 #[tokio::test]
 async fn a_client_that_leaves_ends_the_call() {
     let (sender, mut left) = mpsc::unbounded_channel();
+    let (started, mut ready) = mpsc::unbounded_channel();
     let hang = http(move |_| {
         let gone = DropSender(sender.clone());
+        started.send(()).unwrap();
         async move {
             let _gone = gone;
             std::future::pending().await
@@ -185,6 +190,7 @@ async fn a_client_that_leaves_ends_the_call() {
     let server = Server::new(&[("/", &hang)]);
     let mut client = server.client().await;
     client.send("GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    ready.recv().await.unwrap();
     drop(client);
     timeout(LONG, left.recv()).await.expect("the call is given up");
 }

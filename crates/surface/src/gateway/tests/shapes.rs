@@ -1,7 +1,7 @@
 //! Functions and commands behind HTTP.
 
 use super::*;
-use samara_model::{Command, Encoding, Function, Sink, Stdio};
+use samara_model::{Command, Function, Sink, Stdio};
 
 /// A function that answers what it was called with, as a JSON string.
 fn function() -> Destination {
