@@ -35,7 +35,7 @@ use futures::{
     future::{BoxFuture, Shared, WeakShared},
 };
 use parking_lot::Mutex;
-use samara_inspect::{CompileEstimate, Encoding, Module};
+use samara_inspect::{CompileEstimate, Encoding, Module, Report};
 use samara_model::{Fault, format_bytes, format_duration};
 use samara_telemetry::HostMetrics;
 use tokio::sync::Semaphore;
@@ -69,12 +69,14 @@ pub struct CompileLimits {
 }
 
 impl Default for CompileLimits {
+    /// Several times what the largest guests in use take: a Python component of 21 MiB took 14 s and 460 MiB in an
+    /// unoptimised build. A busy machine may need far longer than the processor time for the same work.
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             cpu: Duration::from_secs(60),
             memory_bytes: 2 << 30,
-            wall: Duration::from_secs(120),
+            wall: Duration::from_secs(300),
             output_bytes: 1 << 30,
             at_once: cores.min(8),
         }
@@ -256,8 +258,11 @@ impl Inner {
             });
             return Ok(Arc::new(found));
         }
-        let compiled = match self.refuse(&id, &estimate) {
-            Some(refusal) => Err(refusal),
+        let compiled = match self.exceeded(&estimate) {
+            Some(limit) => {
+                let wasm = wasm.clone();
+                Err(blocking(move || refusal(&id, &estimate, &limit, &wasm)).await?)
+            }
             None => self.compile(&id, wasm).await,
         };
         let compiled = compiled.inspect_err(|_| {
@@ -280,8 +285,8 @@ impl Inner {
         }
     }
 
-    /// Refuses what is certain to run into a limit, without spending what the limit allows first.
-    fn refuse(&self, id: &CodeId, estimate: &CompileEstimate) -> Option<CompileError> {
+    /// The limit that compiling is certain to run into, so that nothing is spent on finding out.
+    fn exceeded(&self, estimate: &CompileEstimate) -> Option<String> {
         let CompileLimits { cpu, memory_bytes, .. } = self.limits;
         let (needed, allowed) = if estimate.estimated_cpu > cpu.saturating_mul(CERTAIN) {
             (format!("{} of processor time", format_duration(estimate.estimated_cpu)), format_duration(cpu))
@@ -290,17 +295,7 @@ impl Inner {
         } else {
             return None;
         };
-        Some(CompileError::Refused(format!(
-            "compiling {} would take about {needed} and the limit is {allowed}: of {} of code in {} functions, the \
-             largest has {}, {} branches are the most in one and {} locals; {}",
-            id.name(),
-            format_bytes(estimate.code_bytes),
-            estimate.functions,
-            format_bytes(estimate.largest_function_bytes),
-            estimate.max_branches,
-            estimate.max_locals,
-            spawn::ADVICE,
-        )))
+        Some(format!("about {needed} and the limit is {allowed}"))
     }
 
     async fn compile(&self, id: &CodeId, wasm: Bytes) -> Result<Compiled, CompileError> {
@@ -354,6 +349,24 @@ impl Inner {
             Ok(None) | Err(_) => Artifact::Fresh(compiled),
         }
     }
+}
+
+/// Why a module is not even tried, and which of its functions is to blame.
+fn refusal(id: &CodeId, estimate: &CompileEstimate, limit: &str, wasm: &[u8]) -> CompileError {
+    let blamed = Module::read(wasm).ok().and_then(|module| {
+        let report = Report::new(wasm, &module, Vec::new());
+        let largest = report.largest_functions().first()?;
+        Some(format!(", {} of it in `{}`", format_bytes(largest.size_bytes), largest.name))
+    });
+    CompileError::Refused(format!(
+        "compiling {} would take {limit}: it has {} of code{}, up to {} branches and {} locals in one function; {}",
+        id.name(),
+        format_bytes(estimate.code_bytes),
+        blamed.unwrap_or_default(),
+        estimate.max_branches,
+        estimate.max_locals,
+        spawn::ADVICE,
+    ))
 }
 
 /// Runs what blocks on a thread that may.

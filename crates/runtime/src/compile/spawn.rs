@@ -40,6 +40,8 @@ pub(super) async fn compile(
     let mut child = Command::new(program)
         .args(args)
         .env_clear()
+        // Our allocator would commit 1 GiB at once, and that is what the worker's memory limit counts.
+        .env("MIMALLOC_ARENA_EAGER_COMMIT", "0")
         .current_dir("/")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -2,7 +2,11 @@
 
 use std::{
     fs,
-    os::unix::fs::{PermissionsExt, symlink},
+    io::Write,
+    os::unix::{
+        fs::{PermissionsExt, symlink},
+        process::ExitStatusExt,
+    },
     path::{Path, PathBuf},
     sync::LazyLock,
     time::SystemTime,
@@ -381,9 +385,10 @@ async fn bytes_that_are_not_the_module_are_refused() {
 async fn a_certain_bomb_is_refused_by_its_estimate() {
     let limits = CompileLimits { cpu: Duration::from_micros(1), ..CompileLimits::default() };
     let compiler = Compiler::new(CompilerSettings { limits, ..CompilerSettings::default() });
-    let bytes = wasm(&format!("(module (func {}))", "block end ".repeat(1000)));
+    let bytes = wasm(&format!("(module (func $small) (func $enormous {}))", "block end ".repeat(1000)));
     let fault = code(&compiler, &engine(false, true), &bytes).await.unwrap_err();
     assert!(fault.to_string().contains("of processor time and the limit is 1us"), "{fault}");
+    assert!(fault.to_string().contains("of it in `enormous`"), "{fault}");
     assert_eq!(counts(&compiler), [0, 0, 0, 1], "nothing was compiled");
 }
 
@@ -445,6 +450,29 @@ async fn a_bomb_is_killed_by_each_limit_of_its_worker() {
     check_limit(CompileLimits { wall: Duration::from_millis(300), ..limits }, &bomb, "took over 300ms").await;
     check_limit(CompileLimits { memory_bytes: 64 << 20, ..limits }, &bomb, "took over 64MiB of memory").await;
     check_limit(CompileLimits { output_bytes: 100, ..limits }, &answering(9), "and the limit is 100B").await;
+}
+
+#[test]
+fn a_worker_ends_with_its_host() {
+    let Worker::Child { program, args } = test_worker() else { panic!("a process") };
+    let mut command = std::process::Command::new(program);
+    command.args(args).stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::null());
+    let mut child = command.stderr(std::process::Stdio::null()).spawn().unwrap();
+    let (engine, bomb) = (engine(false, true), expensive(15_000));
+    let order = Order {
+        engine: hex(&EngineHash::of(&engine.engine, engine.key.code).0),
+        kind: engine.key.code,
+        component: false,
+        wasm_bytes: bomb.len() as u64,
+        cpu_seconds: 600,
+        memory_bytes: 8 << 30,
+    };
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(&order.encode().unwrap()).unwrap();
+    stdin.write_all(&bomb).unwrap();
+    drop(stdin);
+    let status = child.wait().unwrap();
+    assert_eq!(status.signal(), Some(6), "{status}: it was not done when its input closed");
 }
 
 #[tokio::test]
