@@ -52,10 +52,11 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let level = match cli.verbose {
-        0 => "warn",
-        1 => "info",
-        2 => "debug",
+    let level = match (cli.verbose, &cli.command) {
+        // What served guests print is part of what serving is about.
+        (0, Command::Serve(_)) | (1, _) => "info",
+        (0, _) => "warn",
+        (2, _) => "debug",
         _ => "trace",
     };
     let result = samara_telemetry::logs::init(cli.log, level)
