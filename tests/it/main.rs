@@ -18,6 +18,8 @@ mod golden;
 mod hostile;
 mod process;
 mod run;
+mod serve;
+mod serving;
 mod tidy;
 
-pub(crate) use process::{guests, samara};
+pub(crate) use process::{guest, guests, samara};

@@ -12,7 +12,7 @@ use std::{
 };
 
 /// How long a process may take before a test calls it hung. Generous: a busy machine is not a failure.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The root of the repository.
 pub(crate) const ROOT: &str = env!("CARGO_MANIFEST_DIR");
