@@ -35,4 +35,6 @@ mod tests {
 }
 
 #[cfg(test)]
+mod golden_calls;
+#[cfg(test)]
 mod testing;

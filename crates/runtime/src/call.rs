@@ -24,6 +24,7 @@ use crate::{
     error::{Stopped, fault_of, limit},
     meter::{Meter, Metered},
     pool::Reserved,
+    trace,
     workload::{Admitted, Idle},
 };
 
@@ -63,7 +64,11 @@ impl Runtime {
             began,
             _admitted: admitted,
         };
-        let mut task = Task(Some(tokio::spawn(run.run(instance, call, ReplyTo(sender)))));
+        let run = run.run(instance, call, ReplyTo(sender));
+        let mut task = Task(Some(match workload.trace.get() {
+            None => tokio::spawn(run),
+            Some(trace) => tokio::spawn(trace.follow(run)),
+        }));
         match receiver.await {
             Ok(Ok(Reply::Http(response))) => {
                 outcome.replied.store(true, Ordering::Release);
@@ -156,6 +161,9 @@ impl Run {
         let result = served_result.map_err(|failure| fault_of(failure, limits, &meter, limiter));
         let keep = matches!(result, Ok(After::Keep)) && served + 1 < workload.reuse;
         // The fault is told before the store is dropped: its drop ends the body's stream, and whoever reads that asks why.
+        if let Err(fault) = &result {
+            trace::from_guest(format_args!("{}: {fault}", fault.label()));
+        }
         account.end(result.map(drop));
         if keep {
             workload.idle.lock().push(Idle { live, reserved, served: served + 1 });

@@ -196,6 +196,7 @@ impl Runtime {
             queued: 0.into(),
             reuse: definition.reuse,
             idle: Mutex::default(),
+            trace: std::sync::OnceLock::new(),
             authority: Arc::new(authority),
         });
         let mut workloads = self.workloads.write();

@@ -12,7 +12,7 @@ use wasmtime::component::{
     types::{ComponentFunc, ComponentInstance, ComponentItem},
 };
 
-use crate::Guest;
+use crate::{Guest, trace};
 
 /// Names of error cases that say that something is not there or not allowed, best first.
 const REFUSALS: &[&str] =
@@ -82,17 +82,19 @@ fn stub_function(
     let name = name.to_owned();
     let refusal = ty.results().next().as_ref().and_then(refusal);
     if ty.async_() {
-        return linker.func_new_concurrent(export, move |_, _, _, results| {
-            let answered = answer(results, refusal.as_ref(), &name);
+        return linker.func_new_concurrent(export, move |_, _, arguments, results| {
+            let answered = answer(arguments, results, refusal.as_ref(), &name);
             Box::pin(async move { answered })
         });
     }
-    linker.func_new(export, move |_, _, _, results| answer(results, refusal.as_ref(), &name))
+    linker.func_new(export, move |_, _, arguments, results| answer(arguments, results, refusal.as_ref(), &name))
 }
 
-fn answer(results: &mut [Val], refusal: Option<&Val>, name: &str) -> wasmtime::Result<()> {
+fn answer(arguments: &[Val], results: &mut [Val], refusal: Option<&Val>, name: &str) -> wasmtime::Result<()> {
+    trace::to_host(name, format_args!("{}", trace::list(arguments, |value| value.to_wave().ok())));
     match (results, refusal) {
         ([result], Some(refusal)) => {
+            trace::from_host(format_args!("{}", trace::list(&[refusal], |value| value.to_wave().ok())));
             *result = refusal.clone();
             Ok(())
         }

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU32, Ordering},
     },
     time::{Duration, Instant},
@@ -13,7 +13,7 @@ use samara_model::{Fault, Limits, Shape, WorkloadId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
-    Contract, Live, Ready,
+    CallTrace, Contract, Live, Ready,
     authority::Authority,
     engine::EngineHandle,
     pool::{Footprint, Reserved},
@@ -45,6 +45,7 @@ pub struct Workload {
     pub(crate) queued: AtomicU32,
     pub(crate) reuse: u32,
     pub(crate) idle: Mutex<Vec<Idle>>,
+    pub(crate) trace: OnceLock<CallTrace>,
 }
 
 /// An instance kept for another call, and the slots it holds.
@@ -71,6 +72,11 @@ impl Workload {
     /// What bounds it.
     pub fn limits(&self) -> &Limits {
         &self.authority.limits
+    }
+
+    /// Tells every crossing of its calls from now on. A second trace is ignored.
+    pub fn trace_calls(&self, trace: CallTrace) {
+        drop(self.trace.set(trace));
     }
 
     /// Waits for this call's turn, within the workload's queue and deadline.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use samara_inspect::{Module, Signature};
 use samara_model::{Call, Encoding, Fault, Function, Reply};
-use samara_runtime::{After, Failure, Guest, Live, Ready, ReplyTo};
+use samara_runtime::{After, Failure, Guest, Live, Ready, ReplyTo, trace};
 use serde_json::Value;
 use wasmtime::component::{Component, ComponentExportIndex, Val, types::ComponentFunc, types::ComponentItem};
 
@@ -67,13 +67,16 @@ impl Ready for CoreFunctions {
             None => {
                 let instance = self.pre.instantiate_async(&mut *store).await?;
                 if self.initialize {
+                    trace::to_guest("_initialize", format_args!(""));
                     instance.get_typed_func::<(), ()>(&mut *store, "_initialize")?.call_async(&mut *store, ()).await?;
+                    trace::from_guest(format_args!(""));
                 }
                 instance
             }
         };
         let callee = instance.get_func(&mut *store, name).ok_or_else(|| unknown(name, &self.list()))?;
         let mut results = vec![wasmtime::Val::I32(0); signature.results.len()];
+        trace::to_guest(name, format_args!("{}", trace::list(&values, |value| Some(codec::core_to_json(value).ok()?.to_string()))));
         callee.call_async(&mut *store, &values, &mut results).await?;
         let results = results.iter().map(codec::core_to_json).collect::<Result<Vec<_>, _>>().map_err(Fault::Guest)?;
         let text = match (results.as_slice(), call.encoding) {
@@ -83,6 +86,7 @@ impl Ready for CoreFunctions {
             (many, Encoding::Wave) => format!("({})", many.iter().map(|one| text_of(one, call.encoding)).collect::<Vec<_>>().join(", ")),
             (many, _) => Value::Array(many.to_vec()).to_string(),
         };
+        trace::from_guest(format_args!("{text}"));
         reply.send(Reply::Bytes(text.into()));
         live.instance = Some(Box::new(instance));
         Ok(After::Keep)
@@ -170,6 +174,7 @@ impl Ready for ComponentFunctions {
         };
         let callee = instance.get_func(&mut *store, index).ok_or_else(|| unknown(name, &self.list()))?;
         let mut results = vec![Val::Bool(false); ty.results().len()];
+        trace::to_guest(name, format_args!("{}", trace::list(&values, |value| value.to_wave().ok())));
         callee.call_async(&mut *store, &values, &mut results).await?;
         let wave = |value: &Val| value.to_wave().map_err(|error| Fault::Guest(format!("its result has no text form: {error:#}")));
         let text = match (results.first(), call.encoding) {
@@ -178,6 +183,7 @@ impl Ready for ComponentFunctions {
             (Some(result), Encoding::Wave) => wave(result)?,
             (Some(result), _) => codec::to_json(result).map_err(Fault::Guest)?.to_string(),
         };
+        trace::from_guest(format_args!("{text}"));
         reply.send(Reply::Bytes(text.into()));
         live.instance = Some(Box::new(instance));
         Ok(After::Keep)

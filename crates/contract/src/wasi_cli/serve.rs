@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use samara_model::{Call, Reply};
-use samara_runtime::{After, Failure, Guest, Live, Ready, ReplyTo};
+use samara_runtime::{After, Failure, Guest, Live, Ready, ReplyTo, trace};
 use wasmtime_wasi::I32Exit;
 
 /// A preview 1 module.
@@ -18,6 +18,7 @@ impl Ready for Preview1 {
         let ran = async {
             let instance = self.0.instantiate_async(&mut live.store).await?;
             let start = instance.get_typed_func::<(), ()>(&mut live.store, "_start")?;
+            trace::to_guest("_start", format_args!(""));
             start.call_async(&mut live.store, ()).await
         };
         finish(ran.await.map(|()| 0), reply)
@@ -29,6 +30,7 @@ impl Ready for Preview2 {
     async fn serve(&self, live: &mut Live, _call: Call, reply: ReplyTo) -> Result<After, Failure> {
         let ran = async {
             let command = self.0.instantiate_async(&mut live.store).await?;
+            trace::to_guest("wasi:cli/run@0.2#run", format_args!(""));
             command.wasi_cli_run().call_run(&mut live.store).await
         };
         finish(ran.await.map(exit_code), reply)
@@ -40,6 +42,7 @@ impl Ready for Preview3 {
     async fn serve(&self, live: &mut Live, _call: Call, reply: ReplyTo) -> Result<After, Failure> {
         let ran = async {
             let command = self.0.instantiate_async(&mut live.store).await?;
+            trace::to_guest("wasi:cli/run@0.3#run", format_args!(""));
             live.store.run_concurrent(async |store| command.wasi_cli_run().call_run(store).await).await?
         };
         finish(ran.await.map(exit_code), reply)
@@ -59,6 +62,7 @@ fn finish(ran: wasmtime::Result<i32>, reply: ReplyTo) -> Result<After, Failure> 
             None => return Err(error.into()),
         },
     };
+    trace::from_guest(format_args!("exit {code}"));
     reply.send(Reply::Exit(code));
     Ok(After::Discard)
 }

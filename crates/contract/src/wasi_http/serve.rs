@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use http::{HeaderName, HeaderValue};
 use samara_model::{Body, BodyError, Call, Fault, HttpCall, Reply, route::EVERYTHING};
-use samara_runtime::{After, Failure, Guest, Live, Ready, ReplyTo};
+use samara_runtime::{After, Failure, Guest, Live, Ready, ReplyTo, trace};
 use tokio::sync::oneshot;
 use wasmtime_wasi_http::{
     Error, WasiHttpView,
@@ -29,6 +29,7 @@ impl Ready for Release2 {
         let request = request(call)?;
         let scheme = if request.uri().scheme() == Some(&http::uri::Scheme::HTTPS) { Scheme::Https } else { Scheme::Http };
         let Live { store, instance } = live;
+        let line = request_line(&request);
         let request = store.data_mut().http().new_incoming_request(scheme, request)?;
         let respond = move |result: Result<http::Response<_>, _>| match result {
             Ok(response) => reply.send(Reply::Http(response.map(outgoing))),
@@ -39,7 +40,9 @@ impl Ready for Release2 {
             Some(proxy) => *proxy,
             None => self.0.instantiate_async(&mut *store).await?,
         };
+        trace::to_guest("wasi:http/incoming-handler@0.2#handle", format_args!("{line}"));
         proxy.wasi_http_incoming_handler().call_handle(&mut *store, request, out).await?;
+        trace::from_guest(format_args!("()"));
         *instance = Some(Box::new(proxy));
         Ok(After::Keep)
     }
@@ -49,6 +52,7 @@ impl Ready for Release2 {
 impl Ready for Release3 {
     async fn serve(&self, live: &mut Live, call: Call, reply: ReplyTo) -> Result<After, Failure> {
         let request = request(call)?;
+        let line = request_line(&request);
         let service = self.0.instantiate_async(&mut live.store).await?;
         let served = live.store.run_concurrent(async |store| -> Result<(), Failure> {
             let (request, written) = store.with(|mut access| {
@@ -57,10 +61,12 @@ impl Ready for Release3 {
                 let written: Written = Box::pin(written);
                 (request, written)
             });
+            trace::to_guest("wasi:http/handler@0.3#handle", format_args!("{line}"));
             let response = match service.handle(store, request).await? {
                 Ok(response) => response,
                 Err(code) => return Err(Fault::Guest(format!("it answered with the error `{code:?}`")).into()),
             };
+            trace::from_guest(format_args!("Ok(response)"));
             let (alive, read) = oneshot::channel::<()>();
             let response = store.with(|access| response.into_http(access, written))?;
             reply.send(Reply::Http(response.map(|body| Watched { body, _alive: alive }.boxed_unsync())));
@@ -72,6 +78,11 @@ impl Ready for Release3 {
         // Tasks of the guest may still be running in this store.
         Ok(After::Discard)
     }
+}
+
+/// What a trace says of a request; empty when nobody listens.
+fn request_line<B>(request: &http::Request<B>) -> String {
+    if trace::enabled() { format!("{} {}", request.method(), request.uri()) } else { String::new() }
 }
 
 /// Resolves when the guest's body has been written, or failed to be.
