@@ -40,6 +40,17 @@ fn standard_streams_pass_through() {
 }
 
 #[test]
+fn what_crosses_between_guest_and_host_can_be_watched() {
+    each("run --trace-calls {} -- echo hi", |run| {
+        let ran = run.run();
+        assert_eq!((ran.code, ran.stdout.as_str()), (0, "hi\n"), "{ran}");
+        let lines: Vec<_> = ran.stderr.lines().collect();
+        assert!(lines.first().is_some_and(|line| line.starts_with("--> ")), "{ran}");
+        assert!(lines.iter().any(|line| line.starts_with("==> ")) && lines.last() == Some(&"<-- exit 0"), "{ran}");
+    });
+}
+
+#[test]
 fn the_exit_code_is_the_guests_own() {
     for code in [0, 1, 7, 125] {
         samara(&format!("run {{cli-p1}} -- exit {code}")).fails(code, "");

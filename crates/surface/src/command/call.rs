@@ -7,7 +7,9 @@ use clap::Args;
 use samara_model::{Call, Encoding, Fault, Function, Limits, Reply, Shape};
 use samara_runtime::{Definition, PoolSize, Runtime};
 
-use super::{CompileArgs, Contracts, Failure, GrantArgs, LimitArgs, block_on, patiently, run, runtime, stores};
+use super::{
+    CompileArgs, Contracts, Failure, GrantArgs, LimitArgs, TraceArgs, block_on, patiently, run, runtime, stores,
+};
 
 /// Arguments of `samara call`.
 #[derive(Debug, Args)]
@@ -28,6 +30,9 @@ pub struct CallArgs {
     /// The contract, if the module fits several
     #[arg(long, value_name = "NAME")]
     pub contract: Option<String>,
+    /// Whether calls are told.
+    #[command(flatten)]
+    pub trace: TraceArgs,
     /// What it may do.
     #[command(flatten)]
     pub grants: GrantArgs,
@@ -67,6 +72,7 @@ impl CallArgs {
         };
         let workload = patiently("compiling", runtime.load(definition)).await?;
         run::warn(&workload.warnings);
+        self.trace.follow(&workload);
         let call = Call::Function(Function { operation: self.operation, payload: payload.into(), encoding });
         match Runtime::call(&runtime, &workload, call).await? {
             Reply::Bytes(bytes) => {

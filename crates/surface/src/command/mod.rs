@@ -19,6 +19,7 @@ mod explain;
 mod grants;
 mod run;
 mod serve;
+mod trace;
 
 pub use cache::CacheArgs;
 pub use call::CallArgs;
@@ -26,6 +27,7 @@ pub use explain::{InspectArgs, MetadataArgs, PrintArgs, StripArgs, ValidateArgs,
 pub use grants::{GrantArgs, LimitArgs};
 pub use run::RunArgs;
 pub use serve::ServeArgs;
+pub use trace::TraceArgs;
 
 /// The contracts this binary was built with.
 pub type Contracts = &'static [&'static dyn Contract];

@@ -6,7 +6,7 @@ use clap::Args;
 use samara_model::{Call, Command, Fault, Limits, Reply, Shape, Stdio, Tenant, WorkloadId};
 use samara_runtime::{Definition, PoolSize, Runtime};
 
-use super::{CompileArgs, Contracts, Failure, GrantArgs, LimitArgs, block_on, patiently, runtime, stores};
+use super::{CompileArgs, Contracts, Failure, GrantArgs, LimitArgs, TraceArgs, block_on, patiently, runtime, stores};
 
 /// Arguments of `samara run`.
 #[derive(Debug, Args)]
@@ -19,6 +19,9 @@ pub struct RunArgs {
     /// The contract, if the module fits several
     #[arg(long, value_name = "NAME")]
     pub contract: Option<String>,
+    /// Whether calls are told.
+    #[command(flatten)]
+    pub trace: TraceArgs,
     /// What it may do.
     #[command(flatten)]
     pub grants: GrantArgs,
@@ -58,6 +61,7 @@ impl RunArgs {
         };
         let workload = patiently("compiling", runtime.load(definition)).await?;
         warn(&workload.warnings);
+        self.trace.follow(&workload);
         let args = std::iter::once(name).chain(self.args).collect();
         let call = Call::Command(Command { args, env: Vec::new(), stdio: Stdio::Inherit });
         match Runtime::call(&runtime, &workload, call).await? {

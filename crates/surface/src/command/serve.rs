@@ -16,7 +16,7 @@ use samara_model::{
 };
 use samara_runtime::{PoolSize, Runtime};
 
-use super::{CompileArgs, Contracts, Failure, GrantArgs, LimitArgs, runtime};
+use super::{CompileArgs, Contracts, Failure, GrantArgs, LimitArgs, TraceArgs, runtime};
 use crate::{
     deploy::{self, Deployment},
     gateway::{Config, Gateway},
@@ -43,6 +43,9 @@ pub struct ServeArgs {
     /// Calls that one instance of a module given without a manifest may serve; 0 is a fresh one per call
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub reuse: u32,
+    /// Whether calls are told.
+    #[command(flatten)]
+    pub trace: TraceArgs,
     /// What modules given without a manifest may do.
     #[command(flatten)]
     pub grants: GrantArgs,
@@ -88,6 +91,9 @@ impl ServeArgs {
         let mut deployment = Deployment::default();
         for app in apps {
             deployment.add(&runtime, host, app).await.map_err(Failure::Usage)?;
+        }
+        for workload in &deployment.workloads {
+            self.trace.follow_served(workload);
         }
         let routes = deployment.gateway_routes()?;
         let (terminated, shutdown) = tokio::sync::oneshot::channel();
