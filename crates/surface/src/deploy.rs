@@ -128,7 +128,7 @@ impl Deployment {
         let stores = self.stores(app).await?;
         let mut loaded: HashMap<&str, (Arc<Workload>, Arc<[String]>)> = HashMap::new();
         for workload in &app.workloads {
-            let place = || format!("{}:{}: workload `{}`", app.file.display(), workload.line, workload.name);
+            let place = || format!("{}: workload `{}`", place(app, workload.line), workload.name);
             let bytes = read_artifact(&workload.source.path).with_context(place)?;
             let mut grants = workload.grants.clone();
             for file in &workload.config_files {
@@ -159,7 +159,7 @@ impl Deployment {
             };
             let name = definition.id.to_string();
             let ready = super::command::patiently(&format!("loading {name}"), runtime.load(definition)).await;
-            let ready = ready.map_err(|fault| anyhow!("{}:{}: {fault}", app.file.display(), workload.line))?;
+            let ready = ready.map_err(|fault| anyhow!("{}: {fault}", self::place(app, workload.line)))?;
             loaded.insert(&workload.name, (ready, workload.args.clone().into()));
         }
         for trigger in &app.triggers {
@@ -190,7 +190,7 @@ impl Deployment {
     async fn stores(&mut self, app: &App) -> anyhow::Result<BTreeMap<String, kv::Store>> {
         let mut stores = BTreeMap::new();
         for store in &app.stores {
-            let place = || format!("{}:{}: store `{}`", app.file.display(), store.line, store.name);
+            let place = || format!("{}: store `{}`", place(app, store.line), store.name);
             // A memory store has no address: it is one per tenant and name, shared by the tenant's apps.
             let address = if store.provider.trim_end_matches(':') == "memory" {
                 format!("memory:{}/{}", app.tenant, store.name)
@@ -213,6 +213,12 @@ impl Deployment {
         }
         Ok(stores)
     }
+}
+
+/// Where in a manifest something is said; an app without a manifest has no lines.
+fn place(app: &App, line: u32) -> String {
+    let file = app.file.display();
+    if line == 0 { file.to_string() } else { format!("{file}:{line}") }
 }
 
 /// Reads an artifact from a file; text is assembled on the way in.

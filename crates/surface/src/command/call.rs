@@ -58,7 +58,7 @@ impl CallArgs {
         let bytes = crate::deploy::read_artifact(&self.file).map_err(Failure::Usage)?;
         let runtime = Arc::new(runtime(contracts, PoolSize::small(1), &self.compile));
         let definition = Definition {
-            id: run::id(),
+            id: run::id(&self.file),
             bytes,
             contract: self.contract.clone(),
             shapes: vec![Shape::Function],

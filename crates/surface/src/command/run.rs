@@ -1,6 +1,10 @@
 //! `samara run`: a WASI command, with this terminal as its streams.
 
-use std::{path::PathBuf, process::ExitCode, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
 
 use clap::Args;
 use samara_model::{Call, Command, Fault, Limits, Reply, Shape, Stdio, Tenant, WorkloadId};
@@ -47,7 +51,7 @@ impl RunArgs {
         let runtime = Arc::new(runtime(contracts, PoolSize::small(1), &self.compile));
         let name = self.file.file_name().map_or_else(|| "main.wasm".into(), |name| name.to_string_lossy().into_owned());
         let definition = Definition {
-            id: id(),
+            id: id(&self.file),
             bytes,
             contract: self.contract.clone(),
             shapes: vec![Shape::Command],
@@ -73,9 +77,10 @@ impl RunArgs {
     }
 }
 
-/// The name of the only workload of a process that runs one.
-pub(super) fn id() -> WorkloadId {
-    WorkloadId { tenant: Tenant::default(), app: Arc::from("run"), name: Arc::from("main") }
+/// The only workload of a process that runs one goes by the name of its file.
+pub(super) fn id(file: &Path) -> WorkloadId {
+    let name = file.file_name().map_or_else(|| "main".into(), |name| name.to_string_lossy());
+    WorkloadId { tenant: Tenant::default(), app: Arc::from("run"), name: name.into() }
 }
 
 pub(super) fn warn(warnings: &[String]) {
