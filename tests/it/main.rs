@@ -12,7 +12,9 @@
     reason = "tests may fail fast"
 )]
 
+mod bad_input;
 mod call;
+mod explain;
 mod fit_matrix;
 mod golden;
 mod hostile;
