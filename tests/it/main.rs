@@ -14,6 +14,7 @@
 
 mod bad_input;
 mod call;
+mod command_line;
 mod explain;
 mod fit_matrix;
 mod golden;

@@ -15,6 +15,7 @@ use samara_telemetry::Metrics;
 
 mod cache;
 mod call;
+mod completions;
 mod explain;
 mod grants;
 mod run;
@@ -23,6 +24,7 @@ mod trace;
 
 pub use cache::CacheArgs;
 pub use call::CallArgs;
+pub use completions::{CompletionsArgs, ManArgs};
 pub use explain::{InspectArgs, MetadataArgs, PrintArgs, StripArgs, ValidateArgs, WatArgs};
 pub use grants::{GrantArgs, LimitArgs};
 pub use run::RunArgs;
