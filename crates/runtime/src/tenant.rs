@@ -62,7 +62,7 @@ impl TenantAccount {
         let Some(running) = &self.running else { return Ok(None) };
         match Arc::clone(running).try_acquire_owned() {
             Ok(permit) => Ok(Some(permit)),
-            Err(_) => Err(self.over(format!("{} calls at once", self.quota.concurrency.unwrap_or(0)))),
+            Err(_) => Err(self.over(&format!("{} calls at once", self.quota.concurrency.unwrap_or(0)))),
         }
     }
 
@@ -76,13 +76,13 @@ impl TenantAccount {
         tokens.at = now;
         if tokens.left < 1.0 {
             drop(tokens);
-            return Err(self.over(format!("{rate} calls a second")));
+            return Err(self.over(&format!("{rate} calls a second")));
         }
         tokens.left -= 1.0;
         Ok(())
     }
 
-    fn over(&self, what: String) -> Fault {
+    fn over(&self, what: &str) -> Fault {
         Fault::Busy {
             why: format!("tenant `{}` is over its quota of {what}", self.tenant),
             retry_after: RETRY_AFTER,

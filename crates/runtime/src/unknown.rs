@@ -45,7 +45,7 @@ pub(crate) fn link(
         let name = name.to_owned();
         match item.ty {
             ComponentItem::ComponentInstance(instance) => {
-                stub_instance(&mut linker.instance(&name)?, &name, &instance, component)?
+                stub_instance(&mut linker.instance(&name)?, &name, &instance, component)?;
             }
             ComponentItem::ComponentFunc(ty) => stub_function(&mut linker.root(), &name, &name, &ty)?,
             _ => return Err(error),
@@ -65,7 +65,7 @@ fn stub_instance(
             ComponentItem::ComponentFunc(ty) => stub_function(linker, export, &format!("{name}#{export}"), &ty)?,
             ComponentItem::Resource(_) => linker.resource(export, ResourceType::host::<()>(), |_, _| Ok(()))?,
             ComponentItem::ComponentInstance(inner) => {
-                stub_instance(&mut linker.instance(export)?, export, &inner, component)?
+                stub_instance(&mut linker.instance(export)?, export, &inner, component)?;
             }
             _ => {}
         }

@@ -102,7 +102,7 @@ fn request(call: Call) -> Result<http::Request<wasmtime_wasi_http::WasiBody>, Fa
 /// client sends under these names is removed, so that a guest may trust them.
 fn tell_route(call: &mut HttpCall) {
     let headers = call.request.headers_mut();
-    if headers.keys().any(|name| is_ours(name)) {
+    if headers.keys().any(is_ours) {
         let forged: Vec<_> = headers.keys().filter(|name| is_ours(name)).cloned().collect();
         for name in forged {
             headers.remove(name);
@@ -147,6 +147,7 @@ fn incoming_error(error: BodyError) -> Error {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the shape that `map_err` takes")]
 fn outgoing_error(error: Error) -> BodyError {
     BodyError::Fault(Fault::Guest(format!("its response body broke off: {error}")))
 }

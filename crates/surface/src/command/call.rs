@@ -63,7 +63,7 @@ impl CallArgs {
             contract: self.contract.clone(),
             shapes: vec![Shape::Function],
             grants: self.grants.grants(),
-            limits: self.limits.over(Limits::run()),
+            limits: self.limits.over(&Limits::run()),
             strict: false,
             features: None,
             reuse: 0,

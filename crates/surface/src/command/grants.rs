@@ -83,12 +83,12 @@ impl GrantArgs {
 
 impl LimitArgs {
     /// The limits with these in place of the defaults.
-    pub fn over(&self, defaults: Limits) -> Limits {
+    pub fn over(&self, defaults: &Limits) -> Limits {
         Limits {
             memory_bytes: self.memory.unwrap_or(defaults.memory_bytes),
             cpu: self.cpu.or(defaults.cpu),
             deadline: self.deadline.or(defaults.deadline),
-            ..defaults
+            ..defaults.clone()
         }
     }
 }

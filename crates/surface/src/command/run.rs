@@ -56,7 +56,7 @@ impl RunArgs {
             contract: self.contract.clone(),
             shapes: vec![Shape::Command],
             grants: self.grants.grants(),
-            limits: self.limits.over(Limits::run()),
+            limits: self.limits.over(&Limits::run()),
             strict: false,
             features: None,
             reuse: 0,

@@ -98,10 +98,9 @@ impl ServeArgs {
         let routes = deployment.gateway_routes()?;
         let (terminated, shutdown) = tokio::sync::oneshot::channel();
         let signals = tokio::spawn(async move {
-            let signal = wait_for_signal().await;
+            wait_for_signal().await;
             // Nobody waits any more if the gateway has failed.
             let _ended: Result<(), ()> = terminated.send(());
-            signal
         });
         announce(&deployment, &gateway, &runtime).context("printing the routes")?;
         let metrics = Arc::clone(runtime.metrics());
