@@ -172,7 +172,7 @@ impl<T> RouteTable<T> {
             return Err(Miss::TooLong);
         }
         let Some(path) = path.strip_prefix('/') else { return Err(Miss::NotFound) };
-        let own = find_child(&self.hosts, &host_name(host));
+        let own = if self.hosts.is_empty() { None } else { find_child(&self.hosts, &host_name(host)) };
         let trees = own.into_iter().chain([&self.any_host]);
         let found =
             trees.clone().find_map(|tree| tree.find(method, Some(path))).and_then(|index| self.routes.get(index));

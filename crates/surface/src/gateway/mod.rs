@@ -70,7 +70,8 @@ pub struct Config {
 impl Config {
     /// The defaults, at these addresses.
     pub fn new(listen: SocketAddr, admin: Option<SocketAddr>) -> Self {
-        let Limits { header_bytes, header_fields, .. } = Limits::serve();
+        let header_bytes = Limits::serve().header_bytes;
+        let header_fields = u32::try_from(server::FREE_FIELDS).unwrap_or(u32::MAX);
         let http = HttpSettings::default();
         Self { listen, admin, http, header_bytes, header_fields, drain: DRAIN, threads: None }
     }

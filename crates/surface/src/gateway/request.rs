@@ -11,6 +11,7 @@ use http::{
     request::Parts,
     uri::{Authority, PathAndQuery, Scheme},
 };
+use parking_lot::Mutex;
 use samara_model::Fault;
 
 /// Headers that concern one connection and are not passed on in either direction.
@@ -23,15 +24,29 @@ static HOP_BY_HOP: [HeaderName; 6] = [
     header::UPGRADE,
 ];
 
+/// The host that a connection's last request named: clients ask the same one again and again, so it is read once.
+#[derive(Debug, Default)]
+pub(super) struct LastHost(Mutex<Option<Authority>>);
+
+impl LastHost {
+    fn checked(&self, text: &[u8]) -> Result<Authority, Fault> {
+        let mut last = self.0.lock();
+        match &*last {
+            Some(known) if known.as_str().as_bytes() == text => Ok(known.clone()),
+            _ => Ok(last.insert(checked(text)?).clone()),
+        }
+    }
+}
+
 /// Makes a request's URI absolute and takes the connection's headers out.
 ///
 /// # Errors
 /// The host is missing, doubtful or not a host; the target has a form that only proxies take.
-pub(super) fn address(parts: &mut Parts, local: Option<SocketAddr>) -> Result<(), Fault> {
+pub(super) fn address(parts: &mut Parts, local: Option<SocketAddr>, last: &LastHost) -> Result<(), Fault> {
     if parts.method == Method::CONNECT {
         return Err(Fault::bad_request("`CONNECT` is for proxies; this is a server"));
     }
-    let authority = authority(parts, local)?;
+    let authority = authority(parts, local, last)?;
     if parts.uri.scheme().is_some_and(|scheme| *scheme != Scheme::HTTP && *scheme != Scheme::HTTPS) {
         return Err(Fault::bad_request("the target's scheme is not `http`"));
     }
@@ -45,13 +60,13 @@ pub(super) fn address(parts: &mut Parts, local: Option<SocketAddr>) -> Result<()
     Ok(())
 }
 
-fn authority(parts: &Parts, local: Option<SocketAddr>) -> Result<Authority, Fault> {
+fn authority(parts: &Parts, local: Option<SocketAddr>, last: &LastHost) -> Result<Authority, Fault> {
     let mut hosts = parts.headers.get_all(header::HOST).iter();
     let host = hosts.next();
     if hosts.next().is_some() {
         return Err(Fault::bad_request("more than one `host` header"));
     }
-    let host = host.map(|value| checked(value.as_bytes())).transpose()?;
+    let host = host.map(|value| last.checked(value.as_bytes())).transpose()?;
     let target = parts.uri.authority().map(|authority| checked(authority.as_str().as_bytes())).transpose()?;
     match (host, target) {
         // HTTP/1: the target wins, as proxies rewrite it. HTTP/2: they must agree.
@@ -126,8 +141,15 @@ mod tests {
     fn check(version: Version, uri: &str, hosts: &[&str], expected: Result<&str, &str>) {
         let mut parts = parts(version, uri, hosts);
         let local = Some("127.0.0.1:8080".parse().unwrap());
-        match (address(&mut parts, local), expected) {
-            (Ok(()), Ok(expected)) => assert_eq!(parts.uri.to_string(), expected),
+        let last = LastHost::default();
+        // The second time from memory.
+        let mut again = parts.clone();
+        let both = (address(&mut parts, local, &last), address(&mut again, local, &last));
+        assert_eq!(both.0.is_ok(), both.1.is_ok());
+        match (both.0, expected) {
+            (Ok(()), Ok(expected)) => {
+                assert_eq!((parts.uri.to_string(), again.uri.to_string()), (expected.into(), expected.into()));
+            }
             (Err(fault), Err(expected)) => {
                 assert_eq!(fault.status(), 400);
                 assert!(fault.to_string().contains(expected), "{fault}");

@@ -2,13 +2,25 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use http::{Method, Request, Response, Uri, request::Parts};
+use futures::future::BoxFuture;
+use http::{
+    Method, Request, Response, Uri,
+    header::{CONTENT_LENGTH, CONTENT_TYPE},
+    request::Parts,
+    uri::Authority,
+};
 use hyper::body::Incoming;
 use samara_model::{
-    Body, Call, Caller, Fault, HttpCall, Miss, Reply, RouteTable, Shape, WorkloadId, route::MAX_PATH_BYTES,
+    Body, Call, Caller, Fault, HttpCall, Match, Miss, Reply, RouteTable, Shape, WorkloadId, route::MAX_PATH_BYTES,
 };
 
-use super::{body, command, connection::InFlight, function, reply, request, target::Destination};
+use super::{
+    body, command,
+    connection::InFlight,
+    function, reply,
+    request::{self, LastHost},
+    target::{Destination, Target},
+};
 
 /// Times that a script may send the server to another path (RFC 3875, 6.2.2) for one request.
 const MAX_HOPS: usize = 5;
@@ -49,86 +61,131 @@ impl From<Fault> for Refusal {
 
 impl Site {
     /// Answers one request. Dropping the future, or the response's body, gives the call up.
-    pub(super) async fn answer(
-        self: Arc<Self>,
+    ///
+    /// What can be done at once is done before the first poll: the library moves the future around, and a small one is
+    /// cheaper to move.
+    pub(super) fn answer(
+        self: &Arc<Self>,
         request: Request<Incoming>,
         ends: Ends,
+        last: &LastHost,
         in_flight: InFlight,
-    ) -> Response<body::Outgoing> {
+    ) -> impl Future<Output = Response<body::Outgoing>> + Send + use<> {
         let json = reply::wants_json(request.headers());
         let (method, uri) = (request.method().clone(), request.uri().clone());
-        let response = match self.respond(request, ends).await {
-            Ok(response) => response,
-            Err(Refusal { why: Why::Method(allowed), .. }) => reply::method_not_allowed(&method, &allowed, json),
-            Err(Refusal { why: Why::Fault(fault), workload }) => {
-                reply::log(&fault, workload.as_ref(), &method, uri.path());
-                reply::fault(&fault, json)
-            }
-        };
-        response.map(|body| body::Outgoing::new(body, in_flight))
+        let begun = self.begin(request, ends, last);
+        async move {
+            let response = match begun {
+                Ok(Begun::Called { target, call }) => replied(call.await, &*target, &method),
+                Ok(Begun::Adapted(response)) => response.await,
+                Err(refusal) => Err(refusal),
+            };
+            let response = response.unwrap_or_else(|refusal| match refusal {
+                Refusal { why: Why::Method(allowed), .. } => reply::method_not_allowed(&method, &allowed, json),
+                Refusal { why: Why::Fault(fault), workload } => {
+                    reply::log(&fault, workload.as_ref(), &method, uri.path());
+                    reply::fault(&fault, json)
+                }
+            });
+            response.map(|body| body::Outgoing::new(body, in_flight))
+        }
     }
 
-    async fn respond(&self, request: Request<Incoming>, ends: Ends) -> Result<Response<Body>, Refusal> {
+    /// Finds the route and calls its workload in the words of its shape.
+    fn begin(self: &Arc<Self>, request: Request<Incoming>, ends: Ends, last: &LastHost) -> Result<Begun, Refusal> {
         let (mut parts, incoming) = request.into_parts();
         if parts.headers.len() > self.header_fields {
             let message = format!("over {} header fields", self.header_fields);
             return Err(Fault::Caller { status: 431, message }.into());
         }
-        request::address(&mut parts, ends.local)?;
-        let mut body = body::incoming(incoming, self.body_timeout);
+        request::address(&mut parts, ends.local, last)?;
         let caller = Caller { peer: Some(ends.peer), local: ends.local, secure: false };
+        let body = body::incoming(incoming, self.body_timeout);
+        let found = self.find(&parts)?;
+        if found.value.target.shape() == Shape::Http {
+            let target = Arc::clone(&found.value.target);
+            let call = target.answer(http_call(parts, body, caller, found.pattern, found.params));
+            return Ok(Begun::Called { target, call });
+        }
+        let way = Way { destination: found.value.clone(), pattern: Arc::clone(found.pattern), params: found.params };
+        Ok(Begun::Adapted(Box::pin(Arc::clone(self).adapt(way, parts, body, caller))))
+    }
+
+    fn find(&self, parts: &Parts) -> Result<Match<'_, Destination>, Refusal> {
+        let host = parts.uri.authority().map_or("", Authority::as_str);
+        self.routes.find(host, &parts.method, parts.uri.path()).map_err(missed)
+    }
+
+    /// Calls workloads that do not speak HTTP, and follows where scripts send the request.
+    async fn adapt(
+        self: Arc<Self>,
+        mut way: Way,
+        mut parts: Parts,
+        mut body: Body,
+        caller: Caller,
+    ) -> Result<Response<Body>, Refusal> {
         for _ in 0..MAX_HOPS {
+            let Way { destination, pattern, params } = way;
+            let target = &*destination.target;
+            let blame = |fault| Refusal { why: Why::Fault(fault), workload: Some(target.id().clone()) };
             let method = parts.method.clone();
-            match self.route(parts, body, &caller).await? {
-                Outcome::Response(response) => return Ok(response),
-                Outcome::Elsewhere(path, mut next) => {
-                    next.uri = moved(&next.uri, &path)?;
-                    // The other path is asked as a client would that followed: without the body and its headers.
-                    next.method = if method == Method::HEAD { method } else { Method::GET };
-                    next.headers.remove(http::header::CONTENT_LENGTH);
-                    next.headers.remove(http::header::CONTENT_TYPE);
-                    (parts, body) = (*next, samara_model::empty());
+            let response = match target.shape() {
+                Shape::Http => {
+                    let call = target.answer(http_call(parts, body, caller, &pattern, params));
+                    return replied(call.await, target, &method);
                 }
-            }
+                Shape::Function => {
+                    function::answer(&destination, &parts, body, &pattern, params).await.map_err(blame)?
+                }
+                Shape::Command => {
+                    let answer = command::answer(&destination, &parts, body, &caller, &pattern, &params).await;
+                    match answer.map_err(blame)? {
+                        command::Answer::Response(response) => response,
+                        command::Answer::Elsewhere(path) => {
+                            move_to(&mut parts, &path).map_err(blame)?;
+                            let found = self.find(&parts)?;
+                            let pattern = Arc::clone(found.pattern);
+                            way = Way { destination: found.value.clone(), pattern, params: found.params };
+                            body = samara_model::empty();
+                            continue;
+                        }
+                    }
+                }
+            };
+            return reply::check(response, &method, target.limits().response_body_bytes).map_err(blame);
         }
         Err(Fault::Guest(format!("its scripts sent the request on over {MAX_HOPS} times")).into())
     }
-
-    /// Finds the route and calls its workload in the words of its shape.
-    async fn route(&self, parts: Parts, body: Body, caller: &Caller) -> Result<Outcome, Refusal> {
-        let host = parts.uri.authority().map_or("", |authority| authority.as_str());
-        let found = self.routes.find(host, &parts.method, parts.uri.path()).map_err(missed)?;
-        let (destination, pattern, params) = (found.value, found.pattern, found.params);
-        let target = &destination.target;
-        let blame = |fault| Refusal { why: Why::Fault(fault), workload: Some(target.id().clone()) };
-        let method = parts.method.clone();
-        let response = match target.shape() {
-            Shape::Http => {
-                let request = Request::from_parts(parts, body);
-                let call = HttpCall { request, caller: caller.clone(), route: Arc::clone(pattern), params };
-                match target.answer(Call::Http(call)).await.map_err(blame)? {
-                    Reply::Http(response) => response,
-                    _ => return Err(blame(Fault::Host("an HTTP call was answered with something else".into()))),
-                }
-            }
-            Shape::Function => function::answer(destination, &parts, body, pattern, params).await.map_err(blame)?,
-            Shape::Command => {
-                let answer = command::answer(destination, &parts, body, caller, pattern, &params).await;
-                match answer.map_err(blame)? {
-                    command::Answer::Response(response) => response,
-                    command::Answer::Elsewhere(path) => return Ok(Outcome::Elsewhere(path, Box::new(parts))),
-                }
-            }
-        };
-        reply::check(response, &method, target.limits().response_body_bytes).map(Outcome::Response).map_err(blame)
-    }
 }
 
-/// What a route's workload made of a request.
-enum Outcome {
-    Response(Response<Body>),
-    /// Another path is to answer, for this head.
-    Elsewhere(String, Box<Parts>),
+/// A request on its way.
+enum Begun {
+    /// Its workload answers HTTP.
+    Called { target: Arc<dyn Target>, call: BoxFuture<'static, Result<Reply, Fault>> },
+    /// Its workload answers something else.
+    Adapted(BoxFuture<'static, Result<Response<Body>, Refusal>>),
+}
+
+/// A route, and what its parameters took.
+struct Way {
+    destination: Destination,
+    pattern: Arc<str>,
+    params: function::Params,
+}
+
+fn http_call(parts: Parts, body: Body, caller: Caller, pattern: &Arc<str>, params: function::Params) -> Call {
+    let request = Request::from_parts(parts, body);
+    Call::Http(HttpCall { request, caller, route: Arc::clone(pattern), params })
+}
+
+/// The response of a workload that answers HTTP.
+fn replied(reply: Result<Reply, Fault>, target: &dyn Target, method: &Method) -> Result<Response<Body>, Refusal> {
+    let checked = match reply {
+        Ok(Reply::Http(response)) => reply::check(response, method, target.limits().response_body_bytes),
+        Ok(_) => Err(Fault::Host("an HTTP call was answered with something else".into())),
+        Err(fault) => Err(fault),
+    };
+    checked.map_err(|fault| Refusal { why: Why::Fault(fault), workload: Some(target.id().clone()) })
 }
 
 fn missed(miss: Miss) -> Refusal {
@@ -142,10 +199,17 @@ fn missed(miss: Miss) -> Refusal {
     Refusal { why, workload: None }
 }
 
-/// The URI of another path at the same host.
-fn moved(uri: &Uri, path: &str) -> Result<Uri, Fault> {
-    let mut parts = uri.clone().into_parts();
+/// Makes a request one for another path at the same host, as a client would ask that followed: without the body.
+fn move_to(parts: &mut Parts, path: &str) -> Result<(), Fault> {
     let path = path.split('#').next().unwrap_or(path);
-    parts.path_and_query = Some(path.parse().map_err(|_| Fault::Guest(format!("`Location: {path}` is not a path")))?);
-    Uri::from_parts(parts).map_err(|error| Fault::Guest(format!("`Location: {path}` is not a path: {error}")))
+    let mut uri = parts.uri.clone().into_parts();
+    uri.path_and_query = Some(path.parse().map_err(|_| Fault::Guest(format!("`Location: {path}` is not a path")))?);
+    parts.uri =
+        Uri::from_parts(uri).map_err(|error| Fault::Guest(format!("`Location: {path}` is not a path: {error}")))?;
+    if parts.method != Method::HEAD {
+        parts.method = Method::GET;
+    }
+    parts.headers.remove(CONTENT_LENGTH);
+    parts.headers.remove(CONTENT_TYPE);
+    Ok(())
 }
