@@ -162,6 +162,34 @@ fn no_file_knows_the_machine_it_was_written_on() {
     none("machines and mirrors", wrong);
 }
 
+/// `FILE: TEST` in SPECIFICATION.md, with `it/` for `tests/it/`; and paths of the tree in any document.
+#[test]
+fn documents_name_tests_and_files_that_exist() {
+    let mut wrong = Vec::new();
+    let specification = read("SPECIFICATION.md");
+    let mut shown = 0;
+    for (file, test) in specification.split('`').skip(1).step_by(2).filter_map(|quoted| quoted.split_once(".rs: ")) {
+        let file = format!("{file}.rs").replacen("it/", "tests/it/", usize::from(file.starts_with("it/")));
+        let source = fs::read_to_string(Path::new(ROOT).join(&file)).unwrap_or_default();
+        if !source.contains(&format!("fn {test}(")) {
+            wrong.push(format!("SPECIFICATION.md: there is no test `{test}` in {file}"));
+        }
+        shown += 1;
+    }
+    assert!(shown > 20, "SPECIFICATION.md is read wrongly: {shown} tests");
+    let roots = ["crates/", "tests/", "guests/", "examples/", "benches/", "src/"];
+    for document in tracked().into_iter().filter(|name| name.ends_with(".md")) {
+        for quoted in read(&document).split('`').skip(1).step_by(2) {
+            let path = quoted.split(": ").next().unwrap_or_default();
+            let plain = path.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c));
+            if plain && roots.iter().any(|root| path.starts_with(root)) && !Path::new(ROOT).join(path).exists() {
+                wrong.push(format!("{document}: there is no {path}"));
+            }
+        }
+    }
+    none("documents", wrong);
+}
+
 /// The same rules as in deny.toml, for machines without cargo-deny.
 #[test]
 fn dependencies_point_down_only() {
