@@ -156,12 +156,22 @@ impl http_body::Body for Measured {
 pub(super) struct Outgoing {
     body: Body,
     failed: Option<BodyError>,
-    _in_flight: InFlight,
+    in_flight: InFlight,
+    /// Whether a frame was handed on and the next one not asked for.
+    handed_on: bool,
 }
 
 impl Outgoing {
     pub(super) fn new(body: Body, in_flight: InFlight) -> Self {
-        Self { body, failed: None, _in_flight: in_flight }
+        Self { body, failed: None, in_flight, handed_on: false }
+    }
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        if self.handed_on {
+            self.in_flight.taken();
+        }
     }
 }
 
@@ -173,6 +183,9 @@ impl http_body::Body for Outgoing {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if std::mem::take(&mut self.handed_on) {
+            self.in_flight.taken();
+        }
         if let Some(error) = self.failed.take() {
             return Poll::Ready(Some(Err(error)));
         }
@@ -183,7 +196,12 @@ impl http_body::Body for Outgoing {
                 context.waker().wake_by_ref();
                 Poll::Pending
             }
-            other => Poll::Ready(other),
+            Some(Ok(frame)) => {
+                self.in_flight.handed_on();
+                self.handed_on = true;
+                Poll::Ready(Some(Ok(frame)))
+            }
+            None => Poll::Ready(None),
         }
     }
 

@@ -8,7 +8,7 @@ use std::{
     pin::{Pin, pin},
     sync::{
         Arc, Weak,
-        atomic::{AtomicU8, AtomicU32, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::Relaxed},
     },
     task::{Context, Poll, Waker, ready},
     time::Duration,
@@ -72,6 +72,11 @@ pub(super) struct Life {
     head_since: AtomicU32,
     /// Since when the client has taken no byte of what waits for it.
     stalled_since: AtomicU32,
+    /// HTTP/2: responses whose last frame the client has not made room for.
+    held: AtomicU32,
+    /// HTTP/2: when a response last went on.
+    moved: AtomicU32,
+    http2: AtomicBool,
     signal: AtomicU8,
     waker: Mutex<Option<Waker>>,
 }
@@ -105,14 +110,23 @@ impl Life {
         InFlight(Arc::clone(self))
     }
 
+    /// The connection speaks HTTP/2: heads are bounded by the idle time, as bytes that come may be anything.
+    pub(super) fn speaks_http2(&self) {
+        self.http2.store(true, Relaxed);
+        self.head_since.store(NEVER, Relaxed);
+    }
+
     /// Ends the connection if its client has been waited for too long.
     fn check(&self, now: u32, patience: Patience) {
         let over = |since: &AtomicU32, limit: u32| match since.load(Relaxed) {
             NEVER => false,
             since => now.wrapping_sub(since) > limit,
         };
-        let busy = self.in_flight() > 0;
-        if over(&self.stalled_since, patience.stall) || (!busy && over(&self.head_since, patience.head)) {
+        let in_flight = self.in_flight();
+        let busy = in_flight > 0;
+        // A client that takes nothing of any of its responses, though it reads what else we send.
+        let starves = busy && self.held.load(Relaxed) >= in_flight && over(&self.moved, patience.stall);
+        if starves || over(&self.stalled_since, patience.stall) || (!busy && over(&self.head_since, patience.head)) {
             self.send(Signal::Stop);
         } else if !busy && over(&self.idle_since, patience.idle) {
             // HTTP/2 says goodbye first; whoever does not take leave is shown out.
@@ -125,6 +139,26 @@ impl Life {
 /// A request being served.
 #[derive(Debug)]
 pub(super) struct InFlight(Arc<Life>);
+
+impl InFlight {
+    /// A frame of the response was handed on. HTTP/2 asks for the next one when the client has room for it; in HTTP/1
+    /// the socket shows whether it has.
+    pub(super) fn handed_on(&self) {
+        if self.0.http2.load(Relaxed) {
+            // The time first: the sweeper looks at it once a frame is held.
+            self.0.moved.store(self.0.now(), Relaxed);
+            self.0.held.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// The next frame was asked for, or never will be.
+    pub(super) fn taken(&self) {
+        if self.0.http2.load(Relaxed) {
+            self.0.moved.store(self.0.now(), Relaxed);
+            self.0.held.fetch_sub(1, Relaxed);
+        }
+    }
+}
 
 impl Drop for InFlight {
     fn drop(&mut self) {
@@ -151,6 +185,9 @@ impl Lives {
             idle_since: AtomicU32::new(now),
             head_since: AtomicU32::new(now),
             stalled_since: AtomicU32::new(NEVER),
+            held: AtomicU32::new(0),
+            moved: AtomicU32::new(now),
+            http2: AtomicBool::new(false),
             signal: AtomicU8::new(Signal::Serve as u8),
             waker: Mutex::new(None),
         });
@@ -297,14 +334,6 @@ impl AsyncWrite for Socket {
     }
 }
 
-/// HTTP/2 leaves it to the connection's end to free it: a connection has to be told that it is one.
-impl Life {
-    /// The connection speaks HTTP/2: heads are bounded by the idle time.
-    pub(super) fn is_http2(&self) {
-        self.head_since.store(NEVER, Relaxed);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -353,6 +382,24 @@ mod tests {
         drop(request);
         busy.check(1_000_000, patience);
         assert!(busy.signalled(Signal::Drain));
+    }
+
+    #[test]
+    fn an_http2_client_has_its_time_for_each_frame() {
+        let patience = Patience::new(SECOND, SECOND, SECOND);
+        let lives = Lives::default();
+        let life = life(&lives);
+        life.speaks_http2();
+        let request = life.begin();
+        lives.clock.store(1_000, Relaxed);
+        request.handed_on();
+        life.check(1_000, patience);
+        request.taken();
+        life.check(1_000_000, patience);
+        assert!(!life.signalled(Signal::Drain));
+        request.handed_on();
+        life.check(1_000_000, patience);
+        assert!(life.signalled(Signal::Stop));
     }
 
     #[test]

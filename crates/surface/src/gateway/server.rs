@@ -258,7 +258,7 @@ impl Connection {
     }
 
     async fn http2(&self, stream: TcpStream, ends: Ends, life: &Arc<Life>) -> Option<hyper::Result<()>> {
-        life.is_http2();
+        life.speaks_http2();
         let bounds = &self.worker.bounds;
         let site = Arc::clone(&self.worker.site);
         let lives = Arc::clone(life);

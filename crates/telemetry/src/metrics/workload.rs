@@ -252,7 +252,7 @@ pub(super) fn encode(workloads: &[(WorkloadId, WorkloadTotals)], mut encoder: De
         |name: Name,
          kind: MetricType,
          each: &dyn Fn(&Labels<'_>, &WorkloadTotals, &mut MetricEncoder<'_>) -> fmt::Result| {
-            let mut metric = encoder.encode_descriptor(name.family(), name.help, None, kind)?;
+            let mut metric = encoder.encode_descriptor(name.family(), &format!("{}.", name.help), None, kind)?;
             workloads.iter().try_for_each(|(id, totals)| each(&labels(id), totals, &mut metric))
         };
     let (counter, gauge) = (MetricType::Counter, MetricType::Gauge);

@@ -1,6 +1,8 @@
 //! Clients that take their time, and clients that are too many.
 
 use super::{http1::DropSender, *};
+use hyper::client::conn::http2::handshake;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 
 fn impatient(routes: &[(&str, &Destination)]) -> Server {
     Server::with(routes, |config| {
@@ -64,9 +66,9 @@ async fn a_body_that_falls_silent_is_not_waited_for() {
     check(&client.rest().await, 400, &["idle"]);
 }
 
-#[tokio::test]
-async fn a_client_that_does_not_take_its_response_is_given_up() {
-    let (sender, mut left) = mpsc::unbounded_channel();
+/// A response without end; the receiver hears when it is given up.
+fn flood() -> (Destination, mpsc::UnboundedReceiver<()>) {
+    let (sender, left) = mpsc::unbounded_channel();
     let flood = http(move |_| {
         let gone = DropSender(sender.clone());
         async move {
@@ -77,6 +79,12 @@ async fn a_client_that_does_not_take_its_response_is_given_up() {
             Ok(Response::new(http_body_util::StreamBody::new(frames).boxed_unsync()))
         }
     });
+    (flood, left)
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_take_its_response_is_given_up() {
+    let (flood, mut left) = flood();
     let server = impatient(&[("/", &flood)]);
     let mut client = server.client().await;
     client.send("GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
@@ -103,4 +111,40 @@ async fn an_http2_connection_that_idles_is_closed() {
     client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
     let mut bytes = Vec::new();
     timeout(LONG, client.0.read_to_end(&mut bytes)).await.expect("the server closes the connection").unwrap();
+}
+
+#[tokio::test]
+async fn an_http2_client_that_makes_no_room_for_its_response_is_given_up() {
+    let (flood, mut left) = flood();
+    let server = impatient(&[("/", &flood)]);
+    let stream = TcpStream::connect(server.address).await.unwrap();
+    let (mut sender, connection) = handshake::<_, _, Body>(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let request = http::Request::builder().uri("http://x.test/").body(samara_model::empty()).unwrap();
+    // Holding the response keeps its window shut, while the connection goes on being read.
+    let response = sender.send_request(request).await.unwrap();
+    timeout(LONG, left.recv()).await.expect("the response is given up");
+    drop(response);
+}
+
+#[tokio::test]
+async fn an_http2_client_that_takes_its_time_but_takes_is_not_given_up() {
+    let slow = http(|_| async {
+        let (sender, body) = channel();
+        tokio::spawn(async move {
+            for _ in 0..4 {
+                tokio::time::sleep(SHORT * 2).await;
+                sender.send(Ok(Bytes::from_static(b"part"))).await.unwrap();
+            }
+        });
+        Ok(Response::new(body))
+    });
+    let server = impatient(&[("/", &slow)]);
+    let stream = TcpStream::connect(server.address).await.unwrap();
+    let (mut sender, connection) = handshake::<_, _, Body>(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let request = http::Request::builder().uri("http://x.test/").body(samara_model::empty()).unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    let body = timeout(LONG, response.into_body().collect()).await.unwrap().unwrap();
+    assert_eq!(body.to_bytes(), "partpartpartpart");
 }
