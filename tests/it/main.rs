@@ -16,6 +16,8 @@ mod bad_input;
 mod call;
 mod command_line;
 mod explain;
+#[cfg(feature = "external-tests")]
+mod external;
 mod fit_matrix;
 mod golden;
 mod hostile;

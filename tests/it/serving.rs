@@ -24,6 +24,12 @@ pub(crate) fn serve(line: &str) -> Serving {
     Serving::start(&samara(&format!("serve --listen 127.0.0.1:0 --admin 127.0.0.1:0 {line}")))
 }
 
+/// Serves the artifact of a path, which may contain spaces.
+#[cfg(feature = "external-tests")]
+pub(crate) fn serve_path(options: &str, path: &Path) -> Serving {
+    Serving::start(&samara(&format!("serve --listen 127.0.0.1:0 --admin 127.0.0.1:0 {options}")).arg(path))
+}
+
 /// Serves one manifest, in which `{name}` is the path of a guest.
 pub(crate) fn serve_app(manifest: &str) -> Serving {
     let folder = Apps::new(&[("samara.toml", manifest)]);

@@ -1,0 +1,63 @@
+//! Guests that are too large to commit, of toolchains that bring a language's whole runtime. `./test.sh` builds them.
+//!
+//! They are behind the feature `external-tests`, and are looked for in `$SAMARA_INTEROP_DIR`.
+
+use std::path::PathBuf;
+
+use crate::{
+    process::Samara,
+    samara,
+    serving::{Serving, serve_path},
+};
+
+/// A guest that `guests/interop.sh` built.
+fn interop(name: &str) -> PathBuf {
+    let folder = std::env::var_os("SAMARA_INTEROP_DIR").expect("`./test.sh` sets SAMARA_INTEROP_DIR");
+    let path = PathBuf::from(folder).join(name).with_extension("wasm");
+    assert!(path.is_file(), "{} is not there; `guests/interop.sh DIR` builds it", path.display());
+    path
+}
+
+/// `samara run` with a guest and its arguments.
+fn run(options: &str, name: &str, args: &str) -> Samara {
+    let run = samara(&format!("run {options}")).arg(interop(name)).arg("--");
+    args.split_whitespace().fold(run, |run, arg| run.arg(arg))
+}
+
+fn serve(options: &str, name: &str) -> Serving {
+    serve_path(options, &interop(name))
+}
+
+#[test]
+fn go_runs() {
+    run("", "go-hello", "").prints("Hello from Go!\n");
+    run("", "go-hello", "echo one two").prints("one two\n");
+    run("", "go-hello", "cat").stdin("by Go").prints("by Go");
+    run("", "go-hello", "sleep 10ms").prints("");
+    run("", "go-hello", "exit 7").fails(7, "");
+    run("--cpu 100ms", "go-hello", "spin").fails(124, "over its `cpu` limit of 100ms");
+    run("", "go-hello", "panic").fails(2, "panic");
+    run("", "go-hello", "ls /").fails(1, "");
+}
+
+#[test]
+fn javascript_is_served() {
+    let serving = serve("", "js-hello");
+    serving.answers("GET /", "", 200, "Hello from JavaScript!");
+    serving.answers("POST /echo", "to and fro", 200, "to and fro");
+    serving.answers("GET /json?a=1", "", 200, r#""query":{"a":"1"}"#);
+    serving.answers("GET /spin", "", 504, "the application ran over its cpu limit");
+    assert!(serving.request("GET /throw", &[], "").status >= 500);
+    serving.answers("GET /", "", 200, "Hello from JavaScript!");
+}
+
+#[test]
+fn python_is_served() {
+    let serving = serve("", "py-hello");
+    serving.answers("GET /", "", 200, "Hello from Python!");
+    serving.answers("POST /echo", "to and fro", 200, "to and fro");
+    serving.answers("GET /query?a=1", "", 200, "a=1");
+    serving.answers("GET /spin", "", 504, "the application ran over its cpu limit");
+    assert!(serving.request("GET /raise", &[], "").status >= 500);
+    serving.answers("GET /", "", 200, "Hello from Python!");
+}
