@@ -54,7 +54,7 @@ cargo test --workspace --locked --no-fail-fast 2>&1 | tee -a "$log" || failed=ye
 if [ "$interop" != no ] && [ -x guests/interop.sh ]; then
     say "guests of other toolchains"
     if build_interop_guests; then
-        cargo test --locked --no-fail-fast --features external-tests --test it external:: 2>&1 | tee -a "$log" || failed=yes
+        cargo test --workspace --locked --no-fail-fast --features samara/external-tests --test it external:: 2>&1 | tee -a "$log" || failed=yes
     elif [ "$interop" = try ]; then
         say "NOT RUN: tests on JS, Python and Go guests (their toolchains could not be installed)"
     else

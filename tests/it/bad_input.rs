@@ -130,6 +130,18 @@ fn the_operators_file_is_the_ceiling() {
 }
 
 #[test]
+fn the_operator_can_switch_wasi_0_3_off() {
+    let apps = Apps::new(&[("host.toml", "[engine]\nwasi03 = false\n[tenant.default]")]);
+    let serve =
+        |guest: &str| samara(&format!("serve --listen 127.0.0.1:0 --admin 127.0.0.1:0 --host host.toml {{{guest}}}"));
+    let message =
+        "uses WASI 0.3, which is switched off here; `wasi03 = true` in [engine] of the host file would allow it";
+    for guest in ["http-p3", "spin7-hello", "cli-p3"] {
+        serve(guest).within(apps.folder()).fails(2, message);
+    }
+}
+
+#[test]
 fn a_port_in_use_is_named_with_the_option_that_changes_it() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();

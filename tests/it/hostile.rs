@@ -135,17 +135,19 @@ fn what_one_guest_does_its_neighbour_does_not_feel() {
     });
 }
 
-/// What stops an endless wait is the deadline, what stops a flood of output its rate; both end in the log.
+/// What stops an endless wait is the deadline, what stops a flood is the size of what it pretends to be.
 #[test]
 fn waits_and_floods_are_bounded_too() {
     let serving = serve_app(
         r#"
         app.name = "patience"
         workload.echo = { source = "{http-echo}", limits = { deadline = "200ms" } }
-        workload.flood = { source = "{log-flood}", limits = { cpu = "200ms", log = "1KiB/s" } }
+        workload.flood = { source = "{log-flood}", limits = { cpu = "5s" } }
         trigger = [{ http.path = "/never", fn = "echo" }, { http.path = "/flood", fn = "flood" }]
         "#,
     );
     serving.answers("GET /never", "", 504, "the application ran over its deadline limit");
+    serving.answers("GET /flood", "", 502, "the application failed");
+    serving.logs(&["its CGI head is over 64KiB", "default/patience/flood", "blame=guest"]);
     serving.logs(&["over its `deadline` limit of 200ms", "default/patience/echo", "blame=limit"]);
 }

@@ -177,3 +177,12 @@ fn text_runs_as_it_is() {
     samara("run").arg(&path).fails(7, "");
     samara("run seven.wat").within(folder.path()).fails(7, "");
 }
+
+#[test]
+fn every_call_between_guest_and_host_can_be_watched() {
+    let ran = samara("run --trace-calls {c-hello} -- args shown").run();
+    assert_eq!((ran.code, ran.stdout.as_str()), (0, "shown\n"), "{ran}");
+    for line in ["--> _start()", "==> wasi_snapshot_preview1.fd_write(fd: Fd(1)", "<== Ok("] {
+        assert!(ran.stderr.contains(line), "`{line}` is missing\n{ran}");
+    }
+}
