@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use samara_capability::{Denial, Recorder, http::Egress, kv};
 use samara_model::{AddressRule, Capability, Grants, Limits, WorkloadId};
 use samara_telemetry::{GuestLog, WorkloadMetrics};
+use wasmtime_wasi::sockets::SocketAddrUse;
 
 use crate::tenant::TenantAccount;
 
@@ -110,16 +111,24 @@ impl Authority {
     }
 
     /// Whether a raw socket may use an address. Rules written as names are resolved now, off the guest's thread.
-    pub(crate) async fn socket_allowed(self: Arc<Self>, address: SocketAddr, listening: bool) -> bool {
+    pub(crate) async fn socket_allowed(self: Arc<Self>, address: SocketAddr, usage: SocketAddrUse) -> bool {
         let net = &self.grants.net;
         if net.any {
             return true;
         }
-        let rules = if listening { &net.listen } else { &net.connect };
-        // Binding to an ephemeral port of no particular address is what connecting does first.
-        if listening && address.port() == 0 && address.ip().is_unspecified() && !net.connect.is_empty() {
-            return true;
-        }
+        let rules = match usage {
+            // Binding to an ephemeral port of no particular address is what connecting does first. It is not for
+            // listening: an unbound socket that listens is checked with exactly this address.
+            SocketAddrUse::TcpBind | SocketAddrUse::UdpBind
+                if address.port() == 0 && address.ip().is_unspecified() && !net.connect.is_empty() =>
+            {
+                return true;
+            }
+            SocketAddrUse::TcpBind | SocketAddrUse::UdpBind | SocketAddrUse::TcpListen => &net.listen,
+            // Whoever may listen may hear from anybody: these are the addresses of peers.
+            SocketAddrUse::TcpAccept | SocketAddrUse::UdpReceive if !net.listen.is_empty() => return true,
+            _ => &net.connect,
+        };
         for rule in rules {
             if rule.port.is_some_and(|port| port != address.port()) {
                 continue;
@@ -128,7 +137,7 @@ impl Authority {
                 return true;
             }
         }
-        let key = if listening { "listen" } else { "connect" };
+        let key = if std::ptr::eq(rules, &raw const net.listen) { "listen" } else { "connect" };
         self.deny(Capability::Net, format!("{key} {address}"), format!("net = {{ {key} = [\"{address}\"] }}"));
         false
     }

@@ -97,8 +97,7 @@ impl Runtime {
         if let Some(reserved) = workload.engine.gate.try_reserve(workload.footprint) {
             return Ok(reserved);
         }
-        self.evict_idle();
-        workload.reserve().await
+        workload.reserve(|| self.evict_idle()).await
     }
 }
 
@@ -141,7 +140,9 @@ impl Run {
         let meter = Arc::new(Meter::new(limits.cpu, limits.host_calls));
         let mut account = Account { run: &self, meter: Arc::clone(&meter), memory_bytes: 0, ended: false };
         account.run.workload.authority.metrics.started();
-        let (mut live, reserved, served) = match self.instance(instance, &mut call, &meter) {
+        // Dropped in reverse order, also when this task is aborted: the store before the slots it stands in, or the next call
+        // would be let in before there is room for it.
+        let (reserved, mut live, served) = match self.instance(instance, &mut call, &meter) {
             Ok(instance) => instance,
             Err(fault) => return account.end(Err(fault)),
         };
@@ -167,6 +168,10 @@ impl Run {
         account.end(result.map(drop));
         if keep {
             workload.idle.lock().push(Idle { live, reserved, served: served + 1 });
+            // Whoever began to wait for slots while this call ran would wait for ever behind an idle instance.
+            if workload.engine.gate.has_waiting() {
+                self.runtime.evict_idle();
+            }
         }
     }
 
@@ -175,20 +180,20 @@ impl Run {
         instance: Instance,
         call: &mut Call,
         meter: &Arc<Meter>,
-    ) -> Result<(Live, Reserved, u32), Fault> {
+    ) -> Result<(Reserved, Live, u32), Fault> {
         let workload = &self.workload;
         let abi = workload.ready.open(call);
         match instance {
             Instance::Kept(Idle { mut live, reserved, served }) => {
                 live.store.data_mut().renew(meter, abi);
-                Ok((live, reserved, served))
+                Ok((reserved, live, served))
             }
             Instance::Fresh(reserved) => {
                 let guest = Guest::new(&workload.authority, meter, call, abi)
                     .map_err(|error| Fault::Config(format!("{error:#}")))?;
                 let mut store = Store::new(&workload.engine.engine, guest);
                 bound(&mut store, workload);
-                Ok((Live { store, instance: None }, reserved, 0))
+                Ok((reserved, Live { store, instance: None }, 0))
             }
         }
     }

@@ -41,9 +41,13 @@ pub(crate) fn fault_of(failure: Failure, limits: &Limits, meter: &Meter, limiter
     if let Some(fault) = error.downcast_ref::<DeniedByHost>() {
         return Fault::Denied { what: fault.what.clone(), grant: fault.grant.clone() };
     }
-    let text = format!("{error:#}");
-    if text.contains("fuel allocated for hostcalls has been exhausted") {
+    // Only the innermost message is the engine's own: outer ones have names that the guest chose.
+    let cause = error.root_cause().to_string();
+    if cause.contains("fuel allocated for hostcalls has been exhausted") {
         return limit(Limit::HostCalls, format_bytes(limits.host_call_bytes.unwrap_or(u64::MAX)));
+    }
+    if error.is::<wasmtime::PoolConcurrencyLimitError>() {
+        return Fault::Host(format!("a call was let in without a slot of the pool: {cause}"));
     }
     // A trap after a refused growth is how most languages say "out of memory".
     if limiter.memory_refused() {

@@ -75,6 +75,7 @@ impl Guest {
     /// Prepares a kept guest for its next call: its own meter and state, the same memory.
     pub(crate) fn renew(&mut self, meter: &Arc<Meter>, abi: Box<dyn Any + Send>) {
         self.meter = Arc::clone(meter);
+        self.limiter.forget_refusal();
         self.abi = abi;
     }
 }

@@ -43,6 +43,11 @@ impl Limiter {
         self.memory_used
     }
 
+    /// A new call begins: what was refused to an earlier one is not its fault.
+    pub(crate) fn forget_refusal(&mut self) {
+        self.memory_refused = false;
+    }
+
     /// Whether a growth was refused: a trap that follows was the guest running out of memory.
     pub(crate) fn memory_refused(&self) -> bool {
         self.memory_refused

@@ -214,6 +214,11 @@ impl PoolGate {
         self.capacity.calls - self.shared.state.lock().free.calls
     }
 
+    /// Whether somebody waits.
+    pub fn has_waiting(&self) -> bool {
+        !self.shared.state.lock().waiting.is_empty()
+    }
+
     /// Reserves a footprint at once or not at all.
     pub fn try_reserve(&self, footprint: Footprint) -> Option<Reserved> {
         let mut state = self.shared.state.lock();
@@ -226,48 +231,62 @@ impl PoolGate {
         Some(Reserved::new(&self.shared, footprint))
     }
 
-    /// Reserves a footprint, waiting behind everybody who asked before. The caller bounds how long.
+    /// Reserves a footprint, waiting behind everybody who asked before. The caller bounds how long; giving up makes way
+    /// for those behind.
     pub async fn reserve(&self, footprint: Footprint) -> Reserved {
-        if let Some(reserved) = self.try_reserve(footprint) {
-            return reserved;
-        }
         loop {
-            let receiver = {
+            let mut place = {
                 let mut state = self.shared.state.lock();
                 let (sender, receiver) = oneshot::channel();
                 state.waiting.push_back((footprint, sender));
-                // Room may have come free between the attempt above and this lock.
-                let woken = state.admit(&self.shared);
-                drop(state);
-                for (sender, reserved) in woken {
-                    // A receiver that is gone drops its reservation, which wakes the next.
-                    drop(sender.send(reserved));
-                }
-                receiver
+                Place { shared: &self.shared, receiver }
             };
-            if let Ok(reserved) = receiver.await {
+            // There may be room already.
+            self.shared.admit();
+            if let Ok(reserved) = (&mut place.receiver).await {
                 return reserved;
             }
         }
     }
 }
 
-impl GateState {
-    /// Takes everybody who now fits from the front of the queue. They are woken by the caller, outside the lock.
-    fn admit(&mut self, shared: &Arc<Shared>) -> Vec<(oneshot::Sender<Reserved>, Reserved)> {
-        let mut woken = Vec::new();
-        while let Some((footprint, _)) = self.waiting.front() {
-            if !footprint.fits(self.free) {
-                break;
+/// A place in the line, given up when it is dropped.
+struct Place<'a> {
+    shared: &'a Arc<Shared>,
+    receiver: oneshot::Receiver<Reserved>,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.receiver.close();
+        // A reservation that came in the same moment goes back; and those behind may fit where this one did not.
+        drop(self.receiver.try_recv());
+        self.shared.admit();
+    }
+}
+
+impl Shared {
+    /// Lets in everybody at the front of the line who fits. Nothing is sent under the lock: a receiver that is gone drops
+    /// its reservation, which takes the lock again.
+    fn admit(self: &Arc<Self>) {
+        let mut admitted = Vec::new();
+        {
+            let mut state = self.state.lock();
+            while let Some((footprint, sender)) = state.waiting.front() {
+                let (footprint, gone) = (*footprint, sender.is_closed());
+                if !gone && !footprint.fits(state.free) {
+                    break;
+                }
+                let Some((_, sender)) = state.waiting.pop_front() else { break };
+                if !gone {
+                    state.free = state.free.zip(footprint, u32::wrapping_sub);
+                    admitted.push((sender, footprint));
+                }
             }
-            let Some((footprint, sender)) = self.waiting.pop_front() else { break };
-            if sender.is_closed() {
-                continue;
-            }
-            self.free = self.free.zip(footprint, u32::wrapping_sub);
-            woken.push((sender, Reserved::new(shared, footprint)));
         }
-        woken
+        for (sender, footprint) in admitted {
+            drop(sender.send(Reserved::new(self, footprint)));
+        }
     }
 }
 
@@ -281,13 +300,13 @@ impl Reserved {
 impl Drop for Reserved {
     fn drop(&mut self) {
         self.shared.in_use.dec();
-        let woken = {
+        let waited_for = {
             let mut state = self.shared.state.lock();
             state.free = state.free.zip(self.footprint, u32::wrapping_add);
-            if state.waiting.is_empty() { Vec::new() } else { state.admit(&self.shared) }
+            !state.waiting.is_empty()
         };
-        for (sender, reserved) in woken {
-            drop(sender.send(reserved));
+        if waited_for {
+            self.shared.admit();
         }
     }
 }
@@ -348,6 +367,21 @@ mod tests {
         drop(impatient);
         drop(held);
         drop(patient.await);
+        assert_eq!(gate.in_use(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_large_footprint_that_gives_up_makes_way_for_the_small_ones_behind() {
+        let gate = PoolGate::new(Footprint { calls: 4, core_instances: 4, ..Footprint::MAX }, Gauge::default());
+        let held = gate.reserve(ONE).await;
+        let mut large = Box::pin(gate.reserve(Footprint { core_instances: 4, ..ONE }));
+        assert!(futures::poll!(&mut large).is_pending());
+        let mut small = Box::pin(gate.reserve(ONE));
+        assert!(futures::poll!(&mut small).is_pending(), "the large one came first");
+        drop(large);
+        let small = small.await;
+        assert!(gate.try_reserve(ONE).is_some(), "nobody waits any more");
+        drop((held, small));
         assert_eq!(gate.in_use(), 0);
     }
 

@@ -125,9 +125,13 @@ impl Runtime {
         self.engines.pool_size()
     }
 
-    /// Sets a tenant's quota. Calls that are already admitted are not affected.
+    /// Sets a tenant's quota, before its first workload is loaded: workloads keep the account they were loaded with.
     pub fn set_quota(&self, tenant: &Tenant, quota: Quota) {
-        self.tenants.lock().insert(tenant.clone(), Arc::new(TenantAccount::new(tenant.clone(), quota)));
+        let mut tenants = self.tenants.lock();
+        // All apps of a tenant are booked on one account.
+        if tenants.get(tenant).is_none_or(|account| account.quota() != quota) {
+            tenants.insert(tenant.clone(), Arc::new(TenantAccount::new(tenant.clone(), quota)));
+        }
     }
 
     fn tenant(&self, tenant: &Tenant) -> Arc<TenantAccount> {

@@ -101,6 +101,11 @@ impl TenantAccount {
         self.memory_used.fetch_sub(bytes, Ordering::Relaxed);
     }
 
+    /// What it was given.
+    pub fn quota(&self) -> Quota {
+        self.quota
+    }
+
     /// Linear memory of all its live instances, in bytes.
     pub fn memory_bytes(&self) -> u64 {
         self.memory_used.load(Ordering::Relaxed)

@@ -21,7 +21,6 @@ use wasmtime_wasi::{
     cli::{AsyncStdinStream, IsTerminal, StdoutStream},
     p1::WasiP1Ctx,
     p2::{OutputStream, Pollable, StreamError, StreamResult},
-    sockets::SocketAddrUse,
 };
 
 use crate::authority::Authority;
@@ -29,7 +28,9 @@ use crate::authority::Authority;
 /// Bytes of standard output that a piped guest hands over at once.
 const PIPE_WRITE_BYTES: usize = 64 << 10;
 /// Bytes of log output taken at once.
-const LOG_WRITE_BYTES: usize = 64 << 10;
+const LOG_WRITE_BYTES: usize = 4 << 10;
+/// Bytes of log output after which a guest yields.
+const LOG_YIELD_BYTES: usize = 64 << 10;
 /// Bytes of random numbers given at once, so that one host call stays short.
 const MAX_RANDOM_BYTES: u64 = 1 << 20;
 
@@ -81,8 +82,7 @@ pub(crate) fn context(
         builder.allow_ip_name_lookup(by_name).allow_tcp(true).allow_udp(true);
         let authority = Arc::clone(authority);
         builder.socket_addr_check(move |address, usage| {
-            let listening = matches!(usage, SocketAddrUse::TcpBind | SocketAddrUse::UdpBind);
-            let checked = Arc::clone(&authority).socket_allowed(address, listening);
+            let checked = Arc::clone(&authority).socket_allowed(address, usage);
             // The engine wants a `Sync` future, and a join handle is one.
             let checked = tokio::spawn(checked);
             Box::pin(async move { checked.await.unwrap_or(false) })
@@ -144,7 +144,7 @@ impl LogStream {
     }
 
     fn writer(&self) -> LogWriter {
-        LogWriter(self.authority.log.line_writer(self.stream))
+        LogWriter(self.authority.log.line_writer(self.stream), 0)
     }
 }
 
@@ -164,11 +164,16 @@ impl StdoutStream for LogStream {
     }
 }
 
-struct LogWriter(LineWriter);
+/// The writer, and the bytes written since it last yielded.
+struct LogWriter(LineWriter, usize);
 
 impl OutputStream for LogWriter {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        if bytes.len() > LOG_WRITE_BYTES {
+            return Err(StreamError::trap("it wrote more than it was permitted to"));
+        }
         self.0.write(&bytes);
+        self.1 = self.1.saturating_add(bytes.len());
         Ok(())
     }
 
@@ -183,13 +188,21 @@ impl OutputStream for LogWriter {
 
 #[async_trait::async_trait]
 impl Pollable for LogWriter {
-    async fn ready(&mut self) {}
+    /// Splitting lines is our own work, which no epoch interrupts: a guest that writes without end is made to yield, and
+    /// its budget is looked at in between.
+    async fn ready(&mut self) {
+        if self.1 >= LOG_YIELD_BYTES {
+            self.1 = 0;
+            tokio::task::yield_now().await;
+        }
+    }
 }
 
 impl AsyncWrite for LogWriter {
     fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
-        self.0.write(bytes);
-        Poll::Ready(Ok(bytes.len()))
+        let chunk = bytes.get(..LOG_WRITE_BYTES).unwrap_or(bytes);
+        self.0.write(chunk);
+        Poll::Ready(Ok(chunk.len()))
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
@@ -251,6 +264,9 @@ impl StdoutStream for Pipe {
 
 impl OutputStream for Pipe {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        if bytes.len() > PIPE_WRITE_BYTES {
+            return Err(StreamError::trap("it wrote more than it was permitted to"));
+        }
         self.0.lock().send(bytes).map_err(|_| StreamError::Closed)
     }
 

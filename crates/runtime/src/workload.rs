@@ -98,18 +98,22 @@ impl Workload {
         Ok(Admitted { _workload: permit, _tenant: tenant })
     }
 
-    /// Waits for slots of the pool, within the deadline.
-    pub(crate) async fn reserve(&self) -> Result<Reserved, Fault> {
-        if let Some(reserved) = self.engine.gate.try_reserve(self.footprint) {
-            return Ok(reserved);
-        }
+    /// Waits for slots of the pool, within the deadline. `evict` drops kept instances: it is called once this call stands
+    /// in the line, so that an instance kept a moment later sees that somebody waits.
+    pub(crate) async fn reserve(&self, evict: impl FnOnce()) -> Result<Reserved, Fault> {
         let place = self.queue()?;
-        let wait = self.engine.gate.reserve(self.footprint);
-        let reserved = match self.limits().deadline {
-            Some(deadline) => {
-                tokio::time::timeout(deadline, wait).await.map_err(|_| self.busy("the instance pool is full"))?
+        let mut wait = std::pin::pin!(self.engine.gate.reserve(self.footprint));
+        let reserved = match futures::poll!(&mut wait) {
+            std::task::Poll::Ready(reserved) => reserved,
+            std::task::Poll::Pending => {
+                evict();
+                match self.limits().deadline {
+                    Some(deadline) => tokio::time::timeout(deadline, wait)
+                        .await
+                        .map_err(|_| self.busy("the instance pool is full"))?,
+                    None => wait.await,
+                }
             }
-            None => wait.await,
         };
         drop(place);
         Ok(reserved)

@@ -10,8 +10,10 @@ use wasmtime::component::{Type, Val};
 
 use samara_inspect::ValueType;
 
-/// Elements of all the lists, objects and strings of one value, so that a small argument cannot become a large one.
+/// How deep arguments may be nested.
 const MAX_DEPTH: usize = 64;
+/// Values in the arguments of one call. Each takes some sixty bytes here, however short its text is.
+pub(super) const MAX_VALUES: usize = 1_000_000;
 
 /// Arguments before they are matched with parameters.
 #[derive(Debug)]
@@ -28,6 +30,10 @@ impl Arguments {
     /// Reads a call's payload.
     pub(super) fn read(payload: &[u8], encoding: Encoding) -> Result<Self, String> {
         let payload = if payload.iter().all(u8::is_ascii_whitespace) { b"[]" } else { payload };
+        // Every value after the first stands behind one of these; those inside strings only make the count too high.
+        if payload.iter().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count() > MAX_VALUES {
+            return Err(format!("the arguments have over {MAX_VALUES} values"));
+        }
         let json = || serde_json::from_slice::<Value>(payload).map_err(|error| format!("the body is not JSON: {error}"));
         match encoding {
             Encoding::Text | Encoding::Wave => {

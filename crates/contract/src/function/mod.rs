@@ -78,7 +78,7 @@ impl Contract for PlainFunction {
     async fn prepare(&self, loaded: Loaded<'_>) -> Result<Arc<dyn Ready>, Fault> {
         match (loaded.linked, loaded.code) {
             (Linked::Module(pre), _) => Ok(Arc::new(serve::CoreFunctions::new(pre, loaded.module))),
-            (Linked::Component(pre), Code::Component(component)) => Ok(Arc::new(serve::ComponentFunctions::new(pre, component))),
+            (Linked::Component(pre), Code::Component(component)) => Ok(Arc::new(serve::ComponentFunctions::new(pre, component, world::code_kind(loaded.module).concurrency))),
             (Linked::Component(_), Code::Module(_)) => Err(Fault::Host("a component was compiled as a module".into())),
         }
     }

@@ -103,12 +103,14 @@ fn text_of(value: &Value, encoding: Encoding) -> String {
 
 /// The functions of a component.
 pub(super) struct ComponentFunctions {
+    /// What becomes of an instance: tasks of a concurrent one may still be running after its reply.
+    after: After,
     pre: wasmtime::component::InstancePre<Guest>,
     functions: BTreeMap<String, (ComponentExportIndex, ComponentFunc)>,
 }
 
 impl ComponentFunctions {
-    pub(super) fn new(pre: wasmtime::component::InstancePre<Guest>, component: &Component) -> Self {
+    pub(super) fn new(pre: wasmtime::component::InstancePre<Guest>, component: &Component, concurrency: bool) -> Self {
         let engine = component.engine();
         let mut functions = BTreeMap::new();
         for (name, item) in component.component_type().exports(engine) {
@@ -129,7 +131,8 @@ impl ComponentFunctions {
                 _ => {}
             }
         }
-        Self { pre, functions }
+        let after = if concurrency { After::Discard } else { After::Keep };
+        Self { after, pre, functions }
     }
 
     /// A function by its full name (`package:name/interface@1.0.0#function`), or without the version, or by its last part
@@ -186,7 +189,7 @@ impl Ready for ComponentFunctions {
         trace::from_guest(format_args!("{text}"));
         reply.send(Reply::Bytes(text.into()));
         live.instance = Some(Box::new(instance));
-        Ok(After::Keep)
+        Ok(self.after)
     }
 }
 

@@ -9,12 +9,16 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use http::{HeaderName, HeaderValue};
-use samara_model::{Body, BodyError, Call, Fault, HttpCall, Reply, route::EVERYTHING};
+use samara_model::{BodyError, Call, Fault, HttpCall, Reply, route::EVERYTHING};
 use samara_runtime::{After, Failure, Guest, Live, Ready, ReplyTo, trace};
 use tokio::sync::oneshot;
 use wasmtime_wasi_http::{
     Error, WasiHttpView,
-    p2::bindings::{Proxy, ProxyPre, http::types::Scheme},
+    p2::{
+        bindings::{Proxy, ProxyPre, http::types::Scheme},
+        body::HostOutgoingBody,
+        types::HostResponseOutparam,
+    },
     p3::{Request, bindings::ServicePre},
 };
 
@@ -31,8 +35,9 @@ impl Ready for Release2 {
         let Live { store, instance } = live;
         let line = request_line(&request);
         let request = store.data_mut().http().new_incoming_request(scheme, request)?;
+        let (alive, read) = oneshot::channel::<()>();
         let respond = move |result: Result<http::Response<_>, _>| match result {
-            Ok(response) => reply.send(Reply::Http(response.map(outgoing))),
+            Ok(response) => reply.send(Reply::Http(response.map(|body| Watched { body, _alive: alive }.boxed_unsync()))),
             Err(code) => reply.fail(Fault::Guest(format!("it answered with the error `{code:?}`"))),
         };
         let out = store.data_mut().http().new_response_outparam_from_callback(respond)?;
@@ -43,6 +48,16 @@ impl Ready for Release2 {
         trace::to_guest("wasi:http/incoming-handler@0.2#handle", format_args!("{line}"));
         proxy.wasi_http_incoming_handler().call_handle(&mut *store, request, out).await?;
         trace::from_guest(format_args!("()"));
+        match left_over(store.data_mut()) {
+            LeftOver::Nothing => {}
+            LeftOver::Reply => return Err(Fault::Guest("it ended without a reply".into()).into()),
+            // It may be the reply's, which then never ends: the deadline decides. Dropping the store instead would end the
+            // stream as if it were whole.
+            LeftOver::Body => {
+                let _dropped = read.await;
+                return Ok(After::Discard);
+            }
+        }
         *instance = Some(Box::new(proxy));
         Ok(After::Keep)
     }
@@ -83,6 +98,29 @@ impl Ready for Release3 {
 /// What a trace says of a request; empty when nobody listens.
 fn request_line<B>(request: &http::Request<B>) -> String {
     if trace::enabled() { format!("{} {}", request.method(), request.uri()) } else { String::new() }
+}
+
+/// What a guest that has returned did not finish.
+enum LeftOver {
+    Nothing,
+    /// It still holds the place of its reply.
+    Reply,
+    /// It still holds a body that it was writing.
+    Body,
+}
+
+fn left_over(guest: &mut Guest) -> LeftOver {
+    let mut found = LeftOver::Nothing;
+    for entry in guest.http().table.iter_mut() {
+        let entry: &dyn std::any::Any = entry;
+        if entry.is::<HostResponseOutparam>() {
+            return LeftOver::Reply;
+        }
+        if entry.is::<HostOutgoingBody>() {
+            found = LeftOver::Body;
+        }
+    }
+    found
 }
 
 /// Resolves when the guest's body has been written, or failed to be.
@@ -150,13 +188,6 @@ fn incoming_error(error: BodyError) -> Error {
 #[expect(clippy::needless_pass_by_value, reason = "the shape that `map_err` takes")]
 fn outgoing_error(error: Error) -> BodyError {
     BodyError::Fault(Fault::Guest(format!("its response body broke off: {error}")))
-}
-
-fn outgoing<B>(body: B) -> Body
-where
-    B: http_body::Body<Data = Bytes, Error = Error> + Send + 'static,
-{
-    body.map_err(outgoing_error).boxed_unsync()
 }
 
 /// A body that tells, by being dropped, that nobody reads it any more.

@@ -15,6 +15,7 @@ use samara_model::{
     manifest::{App, Host, LISTEN_ADMIN, LISTEN_HTTP, Store},
 };
 use samara_runtime::{PoolSize, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{CompileArgs, Contracts, Failure, GrantArgs, LimitArgs, TraceArgs, runtime};
 use crate::{
@@ -97,17 +98,21 @@ impl ServeArgs {
         }
         let routes = deployment.gateway_routes()?;
         let (terminated, shutdown) = tokio::sync::oneshot::channel();
-        let signals = tokio::spawn(async move {
-            wait_for_signal().await;
-            // Nobody waits any more if the gateway has failed.
-            let _ended: Result<(), ()> = terminated.send(());
-        });
+        let mut signals = Signals::watch().context("watching signals")?;
         announce(&deployment, &gateway, &runtime).context("printing the routes")?;
         let metrics = Arc::clone(runtime.metrics());
-        let served = gateway.run(routes, metrics, async { drop(shutdown.await) }).await;
-        signals.abort();
-        served?;
-        Ok(ExitCode::SUCCESS)
+        let mut served = std::pin::pin!(gateway.run(routes, metrics, async { drop(shutdown.await) }));
+        tokio::select! {
+            ended = &mut served => return ended.map(|()| ExitCode::SUCCESS).map_err(Failure::Other),
+            () = signals.next() => {}
+        }
+        tracing::info!("draining; a second signal ends at once");
+        // The gateway waits on the other end, or has failed, which `served` tells.
+        let _waits: Result<(), ()> = terminated.send(());
+        tokio::select! {
+            ended = served => ended.map(|()| ExitCode::SUCCESS).map_err(Failure::Other),
+            () = signals.next() => Ok(ExitCode::from(INTERRUPTED)),
+        }
     }
 
     /// The app behind one argument.
@@ -186,17 +191,24 @@ fn announce(deployment: &Deployment, gateway: &Gateway, runtime: &Runtime) -> st
     stdout.flush()
 }
 
-/// SIGTERM from a supervisor, Ctrl-C from a person: both drain. A second one ends the process at once.
-async fn wait_for_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (terminate, interrupt) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
-    let (Ok(mut terminate), Ok(mut interrupt)) = (terminate, interrupt) else {
-        tracing::error!("signals cannot be watched: this process will not drain when it is stopped");
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// The exit code of a process that was told twice to stop, as a shell reports Ctrl-C.
+const INTERRUPTED: u8 = 130;
+
+/// SIGTERM from a supervisor, Ctrl-C from a person: the first drains, the second ends the process.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn watch() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
-    tracing::info!("draining");
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }

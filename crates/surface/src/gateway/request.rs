@@ -7,7 +7,7 @@
 use std::net::SocketAddr;
 
 use http::{
-    HeaderMap, HeaderName, Method, Uri, Version, header,
+    HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header,
     request::Parts,
     uri::{Authority, PathAndQuery, Scheme},
 };
@@ -49,6 +49,12 @@ pub(super) fn address(parts: &mut Parts, local: Option<SocketAddr>, last: &LastH
     let authority = authority(parts, local, last)?;
     if parts.uri.scheme().is_some_and(|scheme| *scheme != Scheme::HTTP && *scheme != Scheme::HTTPS) {
         return Err(Fault::bad_request("the target's scheme is not `http`"));
+    }
+    // One truth for everybody behind us: CGI commands read the header, components the URI.
+    if parts.headers.get(header::HOST).is_none_or(|host| host.as_bytes() != authority.as_str().as_bytes())
+        && let Ok(value) = HeaderValue::from_str(authority.as_str())
+    {
+        parts.headers.insert(header::HOST, value);
     }
     let mut uri = http::uri::Parts::default();
     uri.scheme = Some(Scheme::HTTP);

@@ -95,6 +95,26 @@ impl GuestLog {
         LineWriter { log: self.clone(), stream, buffer: Vec::new(), skipping: false }
     }
 
+    /// Counts all whole lines of `bytes` as dropped, if not even the shortest line may pass now.
+    fn drop_lines(&self, bytes: &[u8], now: Instant) -> bool {
+        let shared = &*self.0;
+        let Some(rate) = &shared.rate else { return false };
+        let mut state = rate.state.lock();
+        if !state.bucket.is_empty(now) {
+            return false;
+        }
+        let last = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let whole = bytes.get(..last).unwrap_or_default();
+        let lines = whole.iter().filter(|byte| **byte == b'\n').count();
+        let lines = u64::try_from(lines).unwrap_or(u64::MAX);
+        state.dropped_lines += lines;
+        let report = state.report(now);
+        drop(state);
+        shared.metrics.log_dropped(lines, u64::try_from(whole.len()).unwrap_or(u64::MAX));
+        shared.report_dropped(report, rate.bytes_per_second);
+        true
+    }
+
     /// Logs one line, or counts it as dropped.
     fn line(&self, stream: Stream, line: &[u8], cut: bool, now: Instant) {
         let shared = &*self.0;
@@ -186,6 +206,14 @@ impl Bucket {
         passes
     }
 
+    /// Whether not even the shortest line may pass.
+    fn is_empty(&mut self, now: Instant) -> bool {
+        if self.level < LINE_COST_BYTES {
+            self.fill(now);
+        }
+        self.level < LINE_COST_BYTES
+    }
+
     fn fill(&mut self, now: Instant) {
         const NANOS: u128 = 1_000_000_000;
         let elapsed = now.saturating_duration_since(self.filled).as_nanos();
@@ -220,11 +248,28 @@ impl LineWriter {
     }
 
     fn write_at(&mut self, bytes: &[u8], now: Instant) {
-        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
-            match piece.strip_suffix(b"\n") {
-                Some(end) => self.end_line(end, now),
-                None => self.keep(piece, now),
+        let mut rest = bytes;
+        while let Some(end) = rest.iter().position(|byte| *byte == b'\n').map(|at| at + 1) {
+            // Once the bucket is empty, lines are only counted: splitting them one by one is work that a guest could have
+            // us do without end.
+            if self.buffer.is_empty() && !self.skipping && self.log.drop_lines(rest, now) {
+                let last = rest.iter().rposition(|byte| *byte == b'\n').map_or(rest.len(), |at| at + 1);
+                rest = rest.get(last..).unwrap_or_default();
+                break;
             }
+            let (line, after) = rest.split_at(end);
+            rest = after;
+            self.take(line, now);
+        }
+        if !rest.is_empty() {
+            self.take(rest, now);
+        }
+    }
+
+    fn take(&mut self, bytes: &[u8], now: Instant) {
+        match bytes.strip_suffix(b"\n") {
+            Some(end) => self.end_line(end, now),
+            None => self.keep(bytes, now),
         }
     }
 
