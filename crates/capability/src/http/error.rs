@@ -110,8 +110,8 @@ pub enum EgressError {
         /// The limit in fields.
         fields: u64,
     },
-    /// The response ended early (`HTTP-response-incomplete`).
-    #[error("the response ended before its end")]
+    /// The server closed the connection before the end of the response's head (`HTTP-response-incomplete`).
+    #[error("the connection was closed before the response was complete")]
     ResponseIncomplete,
     /// The server wants another protocol that nobody asked for (`HTTP-upgrade-failed`).
     #[error("the server switched to another protocol")]
@@ -220,7 +220,9 @@ fn http(error: &hyper::Error, headers: &EgressError) -> Option<EgressError> {
         headers.clone()
     } else if error.is_parse() || error.is_parse_status() {
         EgressError::Protocol(error.to_string())
-    } else if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
+    } else if error.is_incomplete_message() {
+        EgressError::ResponseIncomplete
+    } else if error.is_canceled() || error.is_closed() {
         EgressError::ConnectionTerminated(error.to_string())
     } else if error.is_timeout() {
         EgressError::ResponseTimeout

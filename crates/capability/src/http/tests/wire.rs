@@ -112,8 +112,8 @@ async fn code(answer: &'static [u8]) -> &'static str {
 #[tokio::test]
 async fn what_is_not_a_response_is_an_error_of_its_kind() {
     assert_eq!(code(b"HTTP/1.1 200 OK\r\n\r\n").await, "answered");
-    assert_eq!(code(b"").await, "connection-terminated");
-    assert_eq!(code(b"HTTP/1.1 200").await, "connection-terminated");
+    assert_eq!(code(b"").await, "HTTP-response-incomplete");
+    assert_eq!(code(b"HTTP/1.1 200").await, "HTTP-response-incomplete");
     assert_eq!(code(b"SSH-2.0-OpenSSH_9.9\r\n\r\n").await, "HTTP-protocol-error");
     assert_eq!(
         code(b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab").await,
