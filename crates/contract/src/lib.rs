@@ -5,6 +5,8 @@
 
 use samara_runtime::Contract;
 
+mod wasi_config;
+mod wasi_keyvalue;
 mod world;
 
 macro_rules! contracts {
@@ -38,3 +40,5 @@ mod tests {
 mod golden_calls;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod wasi_cloud_tests;

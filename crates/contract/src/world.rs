@@ -7,7 +7,9 @@
 use samara_inspect::Module;
 use samara_runtime::{CodeKind, Guest, LinkTarget};
 
-/// Links everything of WASI that the engine's authors implement.
+use crate::{wasi_config, wasi_keyvalue};
+
+/// Links everything of WASI that the engine's authors implement, and what of it is ours.
 pub(crate) fn link(target: LinkTarget<'_>) -> wasmtime::Result<()> {
     match target {
         LinkTarget::Module(linker) => {
@@ -17,6 +19,8 @@ pub(crate) fn link(target: LinkTarget<'_>) -> wasmtime::Result<()> {
         LinkTarget::Component { linker, concurrency } => {
             wasmtime_wasi::p2::add_to_linker_async(linker)?;
             wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
+            wasi_keyvalue::link(linker)?;
+            wasi_config::link(linker)?;
             if concurrency {
                 wasmtime_wasi::p3::add_to_linker(linker)?;
                 wasmtime_wasi_http::p3::add_to_linker(linker)?;
