@@ -9,7 +9,7 @@ use std::{
     error::Error,
     fmt,
     pin::pin,
-    sync::{Arc, LazyLock},
+    sync::{Arc, LazyLock, OnceLock},
     time::Duration,
 };
 
@@ -66,8 +66,9 @@ pub struct EgressPolicy {
     pub recorder: Arc<dyn Recorder>,
     /// Looks names up.
     pub resolver: Arc<dyn Resolver>,
-    /// Whom to trust over TLS. Its ALPN protocols and session cache are replaced.
-    pub tls: Arc<ClientConfig>,
+    /// Whom to trust over TLS; `None` is the web's certificate authorities. Its ALPN protocols and session cache are
+    /// replaced.
+    pub tls: Option<Arc<ClientConfig>>,
     /// Time for one look-up of a name.
     pub lookup: Duration,
     /// Time for a connection, TLS included; the most a guest may ask for.
@@ -89,13 +90,13 @@ pub struct EgressPolicy {
 }
 
 impl EgressPolicy {
-    /// The defaults around a grant: the system's resolver, the web's certificate authorities.
+    /// The defaults around a grant.
     pub fn new(grant: HttpGrant, recorder: Arc<dyn Recorder>) -> Self {
         Self {
             grant,
             recorder,
             resolver: Arc::new(SystemResolver),
-            tls: Arc::clone(&WEB_TLS),
+            tls: None,
             lookup: Duration::from_secs(10),
             connect: Duration::from_secs(30),
             first_byte: Duration::from_secs(600),
@@ -123,7 +124,8 @@ const TLS_SESSIONS: usize = 64;
 pub struct Egress {
     policy: EgressPolicy,
     connecting: Arc<Connecting>,
-    client: Client<HttpsConnector<Connector>, Body>,
+    /// Made for the first request: reading the certificate authorities takes longer than most guests need to start.
+    client: OnceLock<Client<HttpsConnector<Connector>, Body>>,
 }
 
 impl fmt::Debug for Egress {
@@ -140,10 +142,6 @@ impl Egress {
 
     /// A way out with a pool of its own.
     pub fn with_policy(policy: EgressPolicy) -> Self {
-        let mut tls = ClientConfig::clone(&policy.tls);
-        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        // Sessions are as private as connections: a server could tell that two workloads share a host.
-        tls.resumption = rustls::client::Resumption::in_memory_sessions(TLS_SESSIONS);
         let connecting = Arc::new(Connecting {
             private: policy.grant.private,
             resolver: Arc::clone(&policy.resolver),
@@ -153,17 +151,26 @@ impl Egress {
             lookup: policy.lookup,
             connect: policy.connect,
         });
-        let connector = Connector(Arc::clone(&connecting));
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .timer(TokioTimer::new())
-            .pool_idle_timeout(policy.idle)
-            .pool_max_idle_per_host(policy.idle_per_origin)
-            .http1_max_buf_size(policy.head_bytes.max(MIN_HEAD_BYTES))
-            .http1_max_headers(policy.head_fields)
-            .http2_max_header_list_size(u32::try_from(policy.head_bytes).unwrap_or(u32::MAX))
-            .build(HttpsConnector::from((connector, tls)));
-        Self { policy, connecting, client }
+        Self { policy, connecting, client: OnceLock::new() }
+    }
+
+    fn client(&self) -> &Client<HttpsConnector<Connector>, Body> {
+        self.client.get_or_init(|| {
+            let policy = &self.policy;
+            let mut tls = ClientConfig::clone(policy.tls.as_ref().unwrap_or(&WEB_TLS));
+            tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+            // Sessions are as private as connections: a server could tell that two workloads share a host.
+            tls.resumption = rustls::client::Resumption::in_memory_sessions(TLS_SESSIONS);
+            Client::builder(TokioExecutor::new())
+                .pool_timer(TokioTimer::new())
+                .timer(TokioTimer::new())
+                .pool_idle_timeout(policy.idle)
+                .pool_max_idle_per_host(policy.idle_per_origin)
+                .http1_max_buf_size(policy.head_bytes.max(MIN_HEAD_BYTES))
+                .http1_max_headers(policy.head_fields)
+                .http2_max_header_list_size(u32::try_from(policy.head_bytes).unwrap_or(u32::MAX))
+                .build(HttpsConnector::from((Connector(Arc::clone(&self.connecting)), tls)))
+        })
     }
 
     /// Sends a request and waits for the head of its response; the bodies stream. Dropping the future or the response's
@@ -180,7 +187,7 @@ impl Egress {
         let at_most = |asked: Option<Duration>, limit: Duration| asked.map_or(limit, |asked| asked.min(limit));
 
         let mut captured = capture_connection(&mut request);
-        let mut response = pin!(self.client.request(request));
+        let mut response = pin!(self.client().request(request));
         let connected = pin!(async {
             captured.wait_for_connection_metadata().await;
         });

@@ -41,7 +41,7 @@ async fn what_is_spoken_over_tls_is_what_the_server_offers() {
     {
         let (server, tls) = server(alpn).await;
         let uri = server.named("https", "tls.test");
-        let egress = Egress::with_policy(EgressPolicy { tls, ..policy(&uri) });
+        let egress = Egress::with_policy(EgressPolicy { tls: Some(tls), ..policy(&uri) });
         for _ in 0..3 {
             let response = send(&egress, get(&uri)).await.unwrap();
             assert_eq!(text(response).await, format!("{version:?}"));
@@ -56,7 +56,7 @@ async fn a_server_that_cannot_prove_its_name_is_refused() {
     for (host, tls) in [("other.test", Some(tls.clone())), ("127.0.0.1", Some(tls)), ("tls.test", None)] {
         let uri = server.named("https", host);
         let mut policy = policy(&uri);
-        policy.tls = tls.unwrap_or(policy.tls);
+        policy.tls = tls;
         let error = send(&Egress::with_policy(policy), get(&uri)).await.unwrap_err();
         assert_eq!(error.code(), "TLS-certificate-error", "{host}: {error}");
     }
