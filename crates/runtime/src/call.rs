@@ -57,13 +57,10 @@ impl Runtime {
         };
         let (sender, receiver) = oneshot::channel();
         let outcome = Arc::new(CallState::default());
-        let run = Run {
-            runtime: Arc::clone(self),
-            workload: Arc::clone(workload),
-            state: Arc::clone(&outcome),
-            began,
-            _admitted: admitted,
-        };
+        let limits = workload.limits();
+        let meter = Arc::new(Meter::new(limits.cpu, limits.host_calls));
+        let account = Account::open(workload, &outcome, meter, began);
+        let run = Run { runtime: Arc::clone(self), workload: Arc::clone(workload), account, _admitted: admitted };
         let run = run.run(instance, call, ReplyTo(sender));
         let mut task = Task(Some(match workload.trace.get() {
             None => tokio::spawn(run),
@@ -128,25 +125,22 @@ enum Instance {
 struct Run {
     runtime: Arc<Runtime>,
     workload: Arc<Workload>,
-    state: Arc<CallState>,
-    began: Instant,
+    account: Account,
     _admitted: Admitted,
 }
 
 impl Run {
     async fn run(self, instance: Instance, mut call: Call, reply: ReplyTo) {
-        let workload = &self.workload;
+        let Self { runtime, workload, mut account, _admitted } = self;
         let limits = workload.limits();
-        let meter = Arc::new(Meter::new(limits.cpu, limits.host_calls));
-        let mut account = Account { run: &self, meter: Arc::clone(&meter), memory_bytes: 0, ended: false };
-        account.run.workload.authority.metrics.started();
+        let meter = Arc::clone(&account.meter);
         // Dropped in reverse order, also when this task is aborted: the store before the slots it stands in, or the next call
         // would be let in before there is room for it.
-        let (reserved, mut live, served) = match self.instance(instance, &mut call, &meter) {
+        let (reserved, mut live, served) = match instance.enter(&workload, &mut call, &meter) {
             Ok(instance) => instance,
             Err(fault) => return account.end(Err(fault)),
         };
-        let ticking = self.runtime.engines.tick();
+        let ticking = runtime.engines.tick();
         let guest = workload.ready.serve(&mut live, call, reply);
         let metered = Metered { meter: Arc::clone(&meter), guest };
         let served_result = match limits.deadline {
@@ -170,25 +164,22 @@ impl Run {
             workload.idle.lock().push(Idle { live, reserved, served: served + 1 });
             // Whoever began to wait for slots while this call ran would wait for ever behind an idle instance.
             if workload.engine.gate.has_waiting() {
-                self.runtime.evict_idle();
+                runtime.evict_idle();
             }
         }
     }
+}
 
-    fn instance(
-        &self,
-        instance: Instance,
-        call: &mut Call,
-        meter: &Arc<Meter>,
-    ) -> Result<(Reserved, Live, u32), Fault> {
-        let workload = &self.workload;
+impl Instance {
+    /// A guest for this call: the kept one, or a new one in the slots that were reserved.
+    fn enter(self, workload: &Workload, call: &mut Call, meter: &Arc<Meter>) -> Result<(Reserved, Live, u32), Fault> {
         let abi = workload.ready.open(call);
-        match instance {
-            Instance::Kept(Idle { mut live, reserved, served }) => {
+        match self {
+            Self::Kept(Idle { mut live, reserved, served }) => {
                 live.store.data_mut().renew(meter, abi);
                 Ok((reserved, live, served))
             }
-            Instance::Fresh(reserved) => {
+            Self::Fresh(reserved) => {
                 let guest = Guest::new(&workload.authority, meter, call, abi)
                     .map_err(|error| Fault::Config(format!("{error:#}")))?;
                 let mut store = Store::new(&workload.engine.engine, guest);
@@ -222,15 +213,23 @@ fn bound(store: &mut Store<Guest>, workload: &Workload) {
     }
 }
 
-/// Books a call exactly once, even when its task is dropped half-way.
-struct Account<'a> {
-    run: &'a Run,
+/// Books a call exactly once, even when its task is dropped half-way or before it began.
+struct Account {
+    workload: Arc<Workload>,
+    state: Arc<CallState>,
     meter: Arc<Meter>,
+    began: Instant,
     memory_bytes: u64,
     ended: bool,
 }
 
-impl Account<'_> {
+impl Account {
+    fn open(workload: &Arc<Workload>, state: &Arc<CallState>, meter: Arc<Meter>, began: Instant) -> Self {
+        workload.authority.metrics.started();
+        let (workload, state) = (Arc::clone(workload), Arc::clone(state));
+        Self { workload, state, meter, began, memory_bytes: 0, ended: false }
+    }
+
     fn end(&mut self, result: Result<(), Fault>) {
         let label = match &result {
             Ok(()) => "ok",
@@ -238,9 +237,9 @@ impl Account<'_> {
         };
         self.book(label);
         if let Err(fault) = result {
-            let state = &self.run.state;
+            let state = &self.state;
             if state.replied.load(Ordering::Acquire) {
-                tracing::warn!(workload = %self.run.workload.id, fault = fault.label(), "after the reply's head: {fault}");
+                tracing::warn!(workload = %self.workload.id, fault = fault.label(), "after the reply's head: {fault}");
             }
             *state.fault.lock() = Some(fault);
             state.failed.store(true, Ordering::Release);
@@ -249,16 +248,16 @@ impl Account<'_> {
 
     fn book(&mut self, label: &'static str) {
         self.ended = true;
-        self.run.workload.authority.metrics.ended(&Outcome {
+        self.workload.authority.metrics.ended(&Outcome {
             label,
-            latency: self.run.began.elapsed(),
+            latency: self.began.elapsed(),
             cpu: self.meter.cpu(),
             memory_bytes: self.memory_bytes,
         });
     }
 }
 
-impl Drop for Account<'_> {
+impl Drop for Account {
     fn drop(&mut self) {
         if self.ended {
             return;
