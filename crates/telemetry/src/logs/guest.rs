@@ -106,11 +106,12 @@ impl GuestLog {
         let last = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         let whole = bytes.get(..last).unwrap_or_default();
         let lines = whole.iter().filter(|byte| **byte == b'\n').count();
+        let bytes = u64::try_from(whole.len() - lines).unwrap_or(u64::MAX);
         let lines = u64::try_from(lines).unwrap_or(u64::MAX);
         state.dropped_lines += lines;
         let report = state.report(now);
         drop(state);
-        shared.metrics.log_dropped(lines, u64::try_from(whole.len()).unwrap_or(u64::MAX));
+        shared.metrics.log_dropped(lines, bytes);
         shared.report_dropped(report, rate.bytes_per_second);
         true
     }
@@ -429,7 +430,15 @@ mod tests {
     #[test]
     fn lines_dropped_at_the_end_are_reported_when_the_log_closes() {
         let (lines, _) = logged(Some(64), 64, |log| log.line_writer(Stream::Stdout).write(b"1\n2\n3\n4\n"));
-        assert_eq!(lines.last().unwrap(), "2 lines dropped, over log = \"64B/s\"");
+        assert_eq!(lines, ["1", "3 lines dropped, over log = \"64B/s\""]);
+    }
+
+    #[test]
+    fn a_flood_is_counted_and_not_split() {
+        let flood = vec![b'\n'; 24 << 20];
+        let (lines, totals) = logged(Some(64), 64, |log| log.line_writer(Stream::Stdout).write(&flood));
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert_eq!(totals.log_dropped_lines, (24 << 20) - 1);
     }
 
     #[test]
