@@ -145,7 +145,9 @@ fn scenarios(programs: &Programs) -> anyhow::Result<Vec<(&'static str, Vec<Recip
         answer,
     };
     let wasmtime = |reuse| {
-        let arguments = strings(&["serve", "--addr", "{address}"], &["--max-instance-reuse-count", reuse], &hello);
+        // Rust's standard library imports the command line's interfaces, which `serve` links only when asked.
+        let arguments =
+            strings(&["serve", "-Scli", "--addr", "{address}"], &["--max-instance-reuse-count", reuse], &hello);
         let recipe = |program: &PathBuf| Recipe {
             name: WASMTIME,
             program: program.clone(),
