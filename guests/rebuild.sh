@@ -29,6 +29,7 @@ spin7-hello  wasi_http  cargo wasm32-wasip2
 add          function   cargo wasm32-unknown-unknown
 shapes       function   cargo wasm32-wasip2
 kv-draft2    function   cargo wasm32-wasip2
+lines        function   cargo wasm32-unknown-unknown
 as-math      function   assemblyscript
 c-math       function   zig --target=wasm32-freestanding -nostdlib -Wl,--no-entry
 cgi-hello    cgi        cargo wasm32-wasip1

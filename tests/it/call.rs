@@ -132,3 +132,26 @@ fn a_failure_has_the_exit_code_of_its_fault() {
     call("shapes", "spin", &["--deadline", "50ms"]).fails(124, "error: the guest is over its `deadline` limit of 50ms");
     call("unknown-import", "ask", &[]).fails(134, "unknown import: `nobody::knows-this`");
 }
+
+#[test]
+fn a_trap_is_told_with_the_names_and_lines_of_its_functions() {
+    let ran = call("lines", "fall", &["0"]).run();
+    assert_eq!(ran.code, 134, "{ran}");
+    let told: Vec<_> = ran.stderr.lines().skip(1).map(|line| line.split("+0x").next().unwrap().to_owned()).collect();
+    let file = "        at guests/function/lines/src/lib.rs:";
+    let [head, bottom, at_bottom, stairs, at_stairs, fall, at_fall] = told.as_slice() else { panic!("{ran}") };
+    assert_eq!(
+        [head, bottom, stairs, fall],
+        [
+            "wasm backtrace:",
+            "   0: lines::bottom  lines.wasm",
+            "   1: lines::stairs  lines.wasm",
+            "   2: fall  lines.wasm"
+        ]
+    );
+    assert!([at_bottom, at_stairs, at_fall].iter().all(|place| place.starts_with(file)), "{ran}");
+    // A recursion is one line; a limit says where it was met.
+    let ran = samara("run {deep-recursion}").run();
+    assert!(ran.stderr.contains("\n   1: deeper  +0x3e (31 times)\n"), "{ran}");
+    call("lines", "spin", &["0", "--cpu", "50ms"]).fails(124, ": spin  lines.wasm+0x");
+}

@@ -13,6 +13,7 @@ mod display;
 mod error;
 mod feature;
 mod footprint;
+mod line;
 mod metadata;
 mod module;
 mod need;
@@ -26,6 +27,7 @@ pub use cost::CompileEstimate;
 pub use error::ReadError;
 pub use feature::{FEATURES, FeatureName, Features};
 pub use footprint::Footprint;
+pub use line::{LineTables, Place};
 pub use metadata::{Annotation, Custom, Metadata, Producer, metadata};
 pub use module::{
     Encoding, Export, Global, Import, Item, MAX_ITEMS, MAX_NESTING, MAX_SIZE_BYTES, Memory, Module, Section, Signature,

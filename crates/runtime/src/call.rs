@@ -20,8 +20,8 @@ use tokio::{sync::oneshot, task::JoinHandle};
 use wasmtime::{CallHook, Store, UpdateDeadline};
 
 use crate::{
-    After, Failure, Guest, Live, ReplyTo, Runtime, Workload,
-    error::{Stopped, fault_of, limit},
+    After, Backtrace, Failure, Guest, Live, ReplyTo, Runtime, Workload,
+    error::{Stopped, backtrace, fault_of, limit},
     meter::{Meter, Metered},
     pool::Reserved,
     trace,
@@ -153,7 +153,10 @@ impl Run {
         drop(ticking);
         let limiter = &live.store.data().limiter;
         account.memory_bytes = limiter.memory_bytes();
-        let result = served_result.map_err(|failure| fault_of(failure, limits, &meter, limiter));
+        let result = served_result.map_err(|failure| {
+            account.backtrace = backtrace(&failure);
+            fault_of(failure, limits, &meter, limiter)
+        });
         let keep = matches!(result, Ok(After::Keep)) && served + 1 < workload.reuse;
         // The fault is told before the store is dropped: its drop ends the body's stream, and whoever reads that asks why.
         if let Err(fault) = &result {
@@ -220,6 +223,7 @@ struct Account {
     meter: Arc<Meter>,
     began: Instant,
     memory_bytes: u64,
+    backtrace: Option<Backtrace>,
     ended: bool,
 }
 
@@ -227,7 +231,7 @@ impl Account {
     fn open(workload: &Arc<Workload>, state: &Arc<CallState>, meter: Arc<Meter>, began: Instant) -> Self {
         workload.authority.metrics.started();
         let (workload, state) = (Arc::clone(workload), Arc::clone(state));
-        Self { workload, state, meter, began, memory_bytes: 0, ended: false }
+        Self { workload, state, meter, began, memory_bytes: 0, backtrace: None, ended: false }
     }
 
     fn end(&mut self, result: Result<(), Fault>) {
@@ -237,6 +241,7 @@ impl Account {
         };
         self.book(label);
         if let Err(fault) = result {
+            self.workload.faults.record(&fault, self.backtrace.take());
             let state = &self.state;
             if state.replied.load(Ordering::Acquire) {
                 tracing::warn!(workload = %self.workload.id, fault = fault.label(), "after the reply's head: {fault}");

@@ -31,7 +31,7 @@ pub const GUEST_STACK_BYTES: usize = 1 << 20;
 /// Stack of the fiber that a guest and the host functions it calls share.
 const FIBER_STACK_BYTES: usize = 2 << 20;
 /// Frames kept of a trap's backtrace.
-const BACKTRACE_FRAMES: NonZeroUsize = NonZeroUsize::new(32).expect("32 is not zero");
+const BACKTRACE_FRAMES: NonZeroUsize = NonZeroUsize::new(crate::MAX_FRAMES).expect("it is not zero");
 /// Bytes of a slot's memory that are zeroed in place rather than given back, when the kernel can say which were touched.
 const KEEP_RESIDENT_BYTES: usize = 1 << 20;
 /// Bytes of a slot's table that are zeroed in place.
@@ -134,7 +134,7 @@ pub fn config(kind: CodeKind) -> Config {
     config.max_wasm_stack(GUEST_STACK_BYTES);
     config.async_stack_size(FIBER_STACK_BYTES);
     config.wasm_backtrace_max_frames(Some(BACKTRACE_FRAMES));
-    // Symbol names are enough for a log line; parsing DWARF of a hostile guest is not worth it.
+    // The engine would read all DWARF of a hostile guest again for each frame of each trap: `backtrace.rs` reads it when asked.
     config.wasm_backtrace_details(WasmBacktraceDetails::Disable);
     config.shared_memory(false);
     config.wasm_memory64(true);

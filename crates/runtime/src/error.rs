@@ -7,10 +7,7 @@ use std::time::Duration;
 use samara_model::{Fault, Limit, Limits, format_bytes, format_duration};
 use wasmtime::Trap;
 
-use crate::{Failure, limiter::Limiter, meter::Meter};
-
-/// Frames of a backtrace that go into a message.
-const FRAMES_IN_MESSAGE: usize = 8;
+use crate::{Backtrace, Failure, limiter::Limiter, meter::Meter};
 
 /// An engine error with its whole chain, for `anyhow`.
 pub fn to_anyhow(error: wasmtime::Error) -> anyhow::Error {
@@ -77,26 +74,16 @@ fn describe(error: &wasmtime::Error) -> String {
         Some(trap) => trap.to_string(),
         None => error.root_cause().to_string(),
     };
-    let frames = error.downcast_ref::<wasmtime::WasmBacktrace>().map(|trace| {
-        let frames = trace.frames().iter().take(FRAMES_IN_MESSAGE).map(|frame| {
-            let name = frame.func_name().map_or_else(|| format!("function {}", frame.func_index()), demangle);
-            let at = frame.module_offset().map(|offset| format!("+{offset:#x}")).unwrap_or_default();
-            format!("{name}{at}")
-        });
-        frames.collect::<Vec<_>>().join(" < ")
-    });
-    match frames {
-        Some(frames) if !frames.is_empty() => format!("{what} at {frames}"),
-        _ => what,
+    match Backtrace::of(error) {
+        Some(backtrace) => format!("{what} at {}", backtrace.line()),
+        None => what,
     }
 }
 
-fn demangle(name: &str) -> String {
-    // Names come from the guest: they are shortened, and control characters are taken out by the log.
-    let mut shown = format!("{:#}", rustc_demangle::demangle(name));
-    if let Some((end, _)) = shown.char_indices().nth(120) {
-        shown.truncate(end);
-        shown.push('…');
+/// Where the guest was when it failed.
+pub(crate) fn backtrace(failure: &Failure) -> Option<Backtrace> {
+    match failure {
+        Failure::Engine(error) => Backtrace::of(error),
+        Failure::Fault(_) => None,
     }
-    shown
 }

@@ -6,11 +6,13 @@
 //! context, which all of them share.
 
 mod authority;
+mod backtrace;
 mod call;
 mod compile;
 mod contract;
 mod engine;
 mod error;
+mod faults;
 mod guest;
 mod hooks;
 mod limiter;
@@ -24,10 +26,12 @@ mod wasi;
 mod workload;
 
 pub use authority::Authority;
+pub use backtrace::{Backtrace, Frame, MAX_FRAMES};
 pub use compile::*;
 pub use contract::{After, Confidence, Contract, Failure, Fit, LinkTarget, Linked, Live, Loaded, Ready, ReplyTo};
 pub use engine::{CodeKind, EPOCH_TICK, EngineHandle, EngineKey, Engines, GUEST_STACK_BYTES, Ticking, config};
 pub use error::{DeniedByHost, to_anyhow};
+pub use faults::{FaultRecord, MAX_FAULTS};
 pub use guest::Guest;
 pub use meter::Meter;
 pub use pool::{Footprint, PoolGate, PoolSize, Reserved};

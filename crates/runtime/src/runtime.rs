@@ -18,7 +18,9 @@ use wasmtime::component;
 use crate::{
     Code, Compiler, Confidence, Contract, Fit, Guest, LinkTarget, Linked, Loaded, Workload,
     authority::Authority,
+    backtrace::Source,
     engine::{EngineHandle, EngineKey, Engines},
+    faults::LastFaults,
     pool::{Footprint, PoolSize},
     tenant::{Quota, TenantAccount},
     unknown,
@@ -201,6 +203,8 @@ impl Runtime {
             reuse: definition.reuse,
             idle: Mutex::default(),
             trace: std::sync::OnceLock::new(),
+            faults: LastFaults::default(),
+            source: Source::find(&definition.bytes),
             authority: Arc::new(authority),
         });
         let mut workloads = self.workloads.write();

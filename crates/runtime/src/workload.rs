@@ -13,9 +13,11 @@ use samara_model::{Fault, Limits, Shape, WorkloadId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
-    CallTrace, Contract, Live, Ready,
+    CallTrace, Contract, FaultRecord, Live, Ready,
     authority::Authority,
+    backtrace::Source,
     engine::EngineHandle,
+    faults::LastFaults,
     pool::{Footprint, Reserved},
 };
 
@@ -46,6 +48,8 @@ pub struct Workload {
     pub(crate) reuse: u32,
     pub(crate) idle: Mutex<Vec<Idle>>,
     pub(crate) trace: OnceLock<CallTrace>,
+    pub(crate) faults: LastFaults,
+    pub(crate) source: Option<Source>,
 }
 
 /// An instance kept for another call, and the slots it holds.
@@ -72,6 +76,16 @@ impl Workload {
     /// What bounds it.
     pub fn limits(&self) -> &Limits {
         &self.authority.limits
+    }
+
+    /// The last calls of this version that failed, oldest first, with their backtraces. Reads the artifact's line tables, so
+    /// it may take some milliseconds.
+    pub fn last_faults(&self) -> Vec<FaultRecord> {
+        let mut faults = self.faults.all();
+        if let Some(source) = &self.source {
+            faults.iter_mut().filter_map(|fault| fault.backtrace.as_mut()).for_each(|backtrace| source.tell(backtrace));
+        }
+        faults
     }
 
     /// Tells every crossing of its calls from now on. A second trace is ignored.

@@ -154,3 +154,36 @@ async fn a_function_that_loops_is_stopped() {
     assert_eq!(function(&workload, "loop", "[]", Encoding::Json).await, "504: the guest is over its `cpu` limit of 50ms");
     assert_eq!(function(&workload, "add", "[1,2]", Encoding::Json).await, "3");
 }
+
+#[tokio::test]
+async fn a_trap_is_kept_with_the_names_and_lines_of_its_functions() {
+    let workload = load("function/lines", Shape::Function, |_| {}).await;
+    let told = function(&workload, "fall", "[1]", Encoding::Json).await;
+    assert!(told.contains("lines::bottom+0x") && told.contains(" < fall+0x"), "{told}");
+    let fault = workload.last_faults().pop().expect("the fault is kept");
+    assert_eq!(fault.label, "guest");
+    let frames = fault.backtrace.expect("the guest was running").0;
+    let told: Vec<_> = frames.iter().map(|frame| (frame.function.as_str(), frame.place.as_ref().unwrap())).collect();
+    let names: Vec<_> = told.iter().map(|(name, _)| *name).collect();
+    assert_eq!(names, ["lines::bottom", "lines::stairs", "lines::bottom", "lines::stairs", "fall"]);
+    let source = std::fs::read_to_string("../../guests/function/lines/src/lib.rs").unwrap();
+    let line = |place: &samara_inspect::Place| source.lines().nth(place.line.unwrap() as usize - 1).unwrap().trim().to_owned();
+    // The optimiser gives the trap the line of its condition.
+    assert_eq!(line(told[0].1), "if core::hint::black_box(depth) == 0 {");
+    assert_eq!(line(told[1].1), "bottom(core::hint::black_box(depth)) + 1");
+    assert_eq!(line(told[4].1), "stairs(depth) + 1");
+    assert!(told.iter().all(|(_, place)| place.file == "guests/function/lines/src/lib.rs"), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_guest_over_its_cpu_limit_is_kept_with_where_it_was() {
+    let workload = load("function/lines", Shape::Function, |definition| {
+        definition.limits.cpu = Some(std::time::Duration::from_millis(20));
+    })
+    .await;
+    function(&workload, "spin", "[0]", Encoding::Json).await;
+    let fault = workload.last_faults().pop().expect("the fault is kept");
+    assert_eq!(fault.label, "limit");
+    let frames = fault.backtrace.expect("the guest was running").0;
+    assert_eq!(frames.last().unwrap().function, "spin");
+}

@@ -74,7 +74,7 @@ impl CallArgs {
         run::warn(&workload.warnings);
         self.trace.follow(&workload);
         let call = Call::Function(Function { operation: self.operation, payload: payload.into(), encoding });
-        match Runtime::call(&runtime, &workload, call).await? {
+        match Runtime::call(&runtime, &workload, call).await.map_err(|fault| Failure::of(fault, &workload))? {
             Reply::Bytes(bytes) => {
                 let mut stdout = std::io::stdout().lock();
                 let printed = stdout

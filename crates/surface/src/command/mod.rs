@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::Context;
 use samara_model::Fault;
-use samara_runtime::{CodeCache, Compiler, CompilerSettings, Contract, PoolSize, Runtime, Worker};
+use samara_runtime::{Backtrace, CodeCache, Compiler, CompilerSettings, Contract, PoolSize, Runtime, Worker, Workload};
 use samara_telemetry::Metrics;
 
 mod cache;
@@ -99,6 +99,8 @@ pub(crate) async fn patiently<T>(what: &str, work: impl Future<Output = T>) -> T
 pub enum Failure {
     /// A call or a load went wrong.
     Fault(Fault),
+    /// A call went wrong in the midst of the guest.
+    Failed(Fault, Backtrace),
     /// The command line or a file on it is wrong: exit code 2.
     Usage(anyhow::Error),
     /// Anything else: exit code 1.
@@ -117,10 +119,21 @@ impl From<anyhow::Error> for Failure {
     }
 }
 
+impl Failure {
+    /// What became of the only call of a workload, and where in the guest.
+    pub(crate) fn of(fault: Fault, workload: &Workload) -> Self {
+        match workload.last_faults().pop().and_then(|last| last.backtrace) {
+            Some(backtrace) => Self::Failed(fault, backtrace),
+            None => Self::Fault(fault),
+        }
+    }
+}
+
 /// Tells a failure on standard error and picks the exit code.
 pub fn report(result: Result<ExitCode, Failure>) -> ExitCode {
     let (message, code) = match result {
         Ok(code) => return code,
+        Err(Failure::Failed(fault, backtrace)) => (format!("{fault}\nwasm backtrace:\n{backtrace}"), fault.exit_code()),
         Err(Failure::Fault(fault)) => (fault.to_string(), fault.exit_code()),
         Err(Failure::Usage(error)) => (format!("{error:#}"), 2),
         Err(Failure::Other(error)) => (format!("{error:#}"), 1),

@@ -68,7 +68,7 @@ impl RunArgs {
         self.trace.follow(&workload);
         let args = std::iter::once(name).chain(self.args).collect();
         let call = Call::Command(Command { args, env: Vec::new(), stdio: Stdio::Inherit });
-        match Runtime::call(&runtime, &workload, call).await? {
+        match Runtime::call(&runtime, &workload, call).await.map_err(|fault| Failure::of(fault, &workload))? {
             Reply::Exit(code) => Ok(exit_code(code)),
             Reply::Http(_) | Reply::Bytes(_) => {
                 Err(Fault::Host("a command replied with something else than an exit code".into()).into())
