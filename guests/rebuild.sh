@@ -33,6 +33,7 @@ lines        function   cargo wasm32-unknown-unknown
 as-math      function   assemblyscript
 c-math       function   zig --target=wasm32-freestanding -nostdlib -Wl,--no-entry
 cgi-hello    cgi        cargo wasm32-wasip1
+http-attack  hostile    cargo wasm32-wasip2
 "
 
 fail() { echo "rebuild.sh: $*" >&2; exit 1; }

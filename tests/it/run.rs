@@ -166,6 +166,25 @@ fn sockets_open_to_granted_addresses_only() {
 }
 
 #[test]
+fn a_guest_listens_where_it_is_granted_only() {
+    use std::io::{BufRead, Read, Write};
+    samara("run --net listen=127.0.0.1:1 {cli-p2} -- listen 127.0.0.1:0").fails(1, "Permission denied");
+    samara("run --net connect=127.0.0.1:* {cli-p2} -- listen 127.0.0.1:0").fails(1, "Permission denied");
+    let mut command = samara("run --deadline 60s --net listen=127.0.0.1:* {cli-p2} -- listen 127.0.0.1:0").command();
+    let mut child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut address = String::new();
+    std::io::BufReader::new(child.stdout.take().unwrap()).read_line(&mut address).unwrap();
+    let mut stream = std::net::TcpStream::connect(address.trim()).unwrap();
+    stream.set_read_timeout(Some(crate::process::PATIENCE)).unwrap();
+    stream.write_all(b"to and fro").unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut echoed = String::new();
+    stream.read_to_string(&mut echoed).unwrap();
+    assert_eq!(echoed, "to and fro");
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
 fn text_runs_as_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("seven.wat");

@@ -259,6 +259,37 @@ fn apps_of_several_tenants_share_a_process_and_nothing_else() {
     assert_eq!(serving.request("GET /env", &["host: three.test"], "").status, 404);
 }
 
+/// A quota that each app had for itself would be as large as a tenant has apps.
+#[test]
+fn the_apps_of_a_tenant_share_one_quota() {
+    let app = |name: &str| {
+        format!(
+            r#"
+            app = {{ name = "{name}", tenant = "acme" }}
+            workload.hello.source = "{{http-hello}}"
+            trigger = [{{ http = {{ host = "{name}.test", path = "/" }}, fn = "hello" }}]
+            "#
+        )
+    };
+    let apps = Apps::new(&[
+        ("host.toml", "[tenant.acme]\nrate = \"20/s\""),
+        ("one.toml", &app("one")),
+        ("two.toml", &app("two")),
+    ]);
+    let [host, one, two] = ["host.toml", "one.toml", "two.toml"].map(|file| apps.path(file).display().to_string());
+    let serving = serve(&format!("--host {host} {one} {two}"));
+    let began = Instant::now();
+    let mut admitted = 0u32;
+    for host in ["host: one.test", "host: two.test"].repeat(40) {
+        let response = serving.request("GET /", &[host], "");
+        assert!(matches!(response.status, 200 | 429), "{response:?}");
+        admitted += u32::from(response.status == 200);
+    }
+    // A second's worth at once, and what came back in the meantime.
+    let most = 20.0 + 20.0 * began.elapsed().as_secs_f64();
+    assert!(admitted >= 20 && f64::from(admitted) <= most, "{admitted} admitted, at most {most}");
+}
+
 #[test]
 fn a_guests_output_is_log_lines_that_cannot_harm_a_terminal() {
     let serving = serve("{http-echo}");
@@ -313,6 +344,19 @@ fn a_signal_drains_and_ends_with_success() {
     slow.read_to_string(&mut rest).unwrap();
     assert!(rest.ends_with("0\r\n\r\n"), "what was in flight was cut: {rest}");
     assert_eq!(serving.ended(), Some(0));
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    let serving = serve("{http-echo}");
+    let mut slow = send(serving.http, "GET /slow?ms=100&n=200", &[], b"").unwrap();
+    slow.read_exact(&mut [0]).unwrap();
+    serving.terminate();
+    serving.logs(&["draining; a second signal ends at once"]);
+    serving.terminate();
+    let began = Instant::now();
+    assert_eq!(serving.ended(), Some(130));
+    assert!(began.elapsed() < Duration::from_secs(10), "it took {:?}", began.elapsed());
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::{
     collections::BTreeMap,
     path::Path,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -15,16 +16,18 @@ use samara_model::{
 use samara_runtime::{Compiler, CompilerSettings, Definition, PoolSize, Runtime, Workload};
 use samara_telemetry::Metrics;
 
+/// How long a call may take before a test takes it for lost.
+const PATIENCE: Duration = Duration::from_secs(40);
+
 pub(crate) fn runtime() -> &'static Arc<Runtime> {
     static RUNTIME: OnceLock<Arc<Runtime>> = OnceLock::new();
-    RUNTIME.get_or_init(|| {
-        Arc::new(Runtime::new(
-            crate::ALL,
-            PoolSize::small(32),
-            Compiler::new(CompilerSettings::default()),
-            Metrics::new(),
-        ))
-    })
+    RUNTIME.get_or_init(|| runtime_of(32))
+}
+
+/// A runtime whose pool holds so many calls (16 at least).
+pub(crate) fn runtime_of(calls: u32) -> Arc<Runtime> {
+    let compiler = Compiler::new(CompilerSettings::default());
+    Arc::new(Runtime::new(crate::ALL, PoolSize::small(calls), compiler, Metrics::new()))
 }
 
 /// A guest of the repository, or a module as text.
@@ -61,9 +64,19 @@ pub(crate) fn definition(guest: &str, shape: Shape) -> Definition {
 }
 
 pub(crate) async fn load(guest: &str, shape: Shape, change: impl FnOnce(&mut Definition)) -> Arc<Workload> {
+    load_into(runtime(), guest, shape, change).await
+}
+
+/// The same for a runtime of one's own, whose pool nobody else uses.
+pub(crate) async fn load_into(
+    runtime: &Runtime,
+    guest: &str,
+    shape: Shape,
+    change: impl FnOnce(&mut Definition),
+) -> Arc<Workload> {
     let mut definition = definition(guest, shape);
     change(&mut definition);
-    runtime().load(definition).await.unwrap_or_else(|fault| panic!("{guest}: {fault}"))
+    runtime.load(definition).await.unwrap_or_else(|fault| panic!("{guest}: {fault}"))
 }
 
 pub(crate) fn request(method: &str, path: &str, body: Body) -> Call {
@@ -85,8 +98,19 @@ pub(crate) async fn http(workload: &Arc<Workload>, call: Call) -> Result<http::R
 
 /// `GET path` to the end: the status and the body, or the label of the fault, before or in the body.
 pub(crate) async fn get(workload: &Arc<Workload>, path: &str) -> String {
-    let response = match http(workload, request("GET", path, samara_model::empty())).await {
-        Ok(response) => response,
+    get_from(runtime(), workload, path).await
+}
+
+/// The same of a runtime of one's own.
+pub(crate) async fn get_from(runtime: &Arc<Runtime>, workload: &Arc<Workload>, path: &str) -> String {
+    let answer = get_in_time(runtime, workload, path);
+    tokio::time::timeout(PATIENCE, answer).await.unwrap_or_else(|_| format!("no answer to {path} in {PATIENCE:?}"))
+}
+
+async fn get_in_time(runtime: &Arc<Runtime>, workload: &Arc<Workload>, path: &str) -> String {
+    let response = match runtime.call(workload, request("GET", path, samara_model::empty())).await {
+        Ok(Reply::Http(response)) => response,
+        Ok(other) => panic!("not an HTTP reply: {other:?}"),
         Err(fault) => return format!("fault {}", fault.label()),
     };
     let status = response.status().as_u16();
@@ -98,8 +122,19 @@ pub(crate) async fn get(workload: &Arc<Workload>, path: &str) -> String {
 
 /// Calls a function with JSON arguments; the result, or `status: message`.
 pub(crate) async fn function(workload: &Arc<Workload>, name: &str, payload: &str, encoding: Encoding) -> String {
+    function_of(runtime(), workload, name, payload, encoding).await
+}
+
+/// The same of a runtime of one's own.
+pub(crate) async fn function_of(
+    runtime: &Arc<Runtime>,
+    workload: &Arc<Workload>,
+    name: &str,
+    payload: &str,
+    encoding: Encoding,
+) -> String {
     let call = Call::Function(Function { operation: name.to_owned(), payload: payload.to_owned().into(), encoding });
-    match runtime().call(workload, call).await {
+    match runtime.call(workload, call).await {
         Ok(Reply::Bytes(bytes)) => String::from_utf8_lossy(&bytes).into_owned(),
         Ok(other) => panic!("not a function's reply: {other:?}"),
         Err(fault) => format!("{}: {fault}", fault.status()),

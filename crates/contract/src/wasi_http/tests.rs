@@ -47,6 +47,40 @@ async fn reuse_keeps_an_instance_for_so_many_calls() {
     assert_eq!(counts, ["200 1", "200 2", "200 3", "200 1", "200 2"]);
 }
 
+/// What a call leaves behind in a kept instance must neither hold the next call up nor reach it.
+#[tokio::test]
+async fn an_instance_that_still_holds_its_reply_is_not_kept() {
+    let workload = load("hostile/http-attack", Shape::Http, |definition| {
+        definition.reuse = 1000;
+        // The next call waits until the instance of the last one is back.
+        definition.limits.concurrency = 1;
+        definition.limits.deadline = Some(Duration::from_millis(500));
+    })
+    .await;
+    for _ in 0..3 {
+        assert_eq!(get(&workload, "/forget-reply").await, "fault guest");
+        assert_eq!(get(&workload, "/count").await, "200 1", "the instance that holds a reply is gone");
+        let body = get(&workload, "/forget-body").await;
+        assert!(body.starts_with("200 then") && body.contains("`deadline`"), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn handles_that_a_kept_instance_forgets_end_with_it() {
+    let workload = load("hostile/http-attack", Shape::Http, |definition| {
+        definition.reuse = 1000;
+        // The next call waits until the instance of the last one is back.
+        definition.limits.concurrency = 1;
+        definition.limits.handles = 100;
+    })
+    .await;
+    for _ in 0..3 {
+        assert_eq!(get(&workload, "/forget-fields?n=40").await, "200 forgot 40");
+        assert_eq!(get(&workload, "/forget-fields?n=40").await, "200 forgot 40");
+        assert_eq!(get(&workload, "/forget-fields?n=40").await, "fault guest");
+    }
+}
+
 #[tokio::test]
 async fn bodies_stream_both_ways_with_trailers() {
     for guest in [ECHO, RELEASE_3] {
