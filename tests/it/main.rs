@@ -23,6 +23,7 @@ mod golden;
 mod hostile;
 mod process;
 mod run;
+mod see;
 mod serve;
 mod serving;
 mod tidy;

@@ -85,6 +85,7 @@ pub(crate) struct Serving {
     /// What it printed when it was ready.
     pub(crate) announced: Vec<String>,
     log: Arc<Mutex<String>>,
+    output: Arc<Mutex<String>>,
     apps: Option<Apps>,
 }
 
@@ -103,17 +104,21 @@ impl Serving {
             }
         });
         let (sender, ready) = mpsc::channel();
+        let output = Arc::new(Mutex::new(String::new()));
+        let after = Arc::clone(&output);
         let stdout = BufReader::new(child.stdout.take().unwrap());
         thread::spawn(move || {
-            let mut lines = Vec::new();
-            for line in stdout.lines().map_while(Result::ok) {
+            let mut lines = stdout.lines().map_while(Result::ok);
+            let mut announced = Vec::new();
+            for line in lines.by_ref() {
                 let last = line.starts_with("pool");
-                lines.push(line);
+                announced.push(line);
                 if last {
                     break;
                 }
             }
-            drop(sender.send(lines));
+            drop(sender.send(announced));
+            lines.for_each(|line| after.lock().unwrap().push_str(&format!("{line}\n")));
         });
         let announced = ready.recv_timeout(PATIENCE).unwrap_or_default();
         let address = |line: &str| -> Option<SocketAddr> {
@@ -131,12 +136,17 @@ impl Serving {
             drop(child.wait());
             panic!("it did not start to serve: {announced:?}\n{}", log.lock().unwrap());
         };
-        Self { child, http: SocketAddr::from(([127, 0, 0, 1], port)), admin, announced, log, apps: None }
+        Self { child, http: SocketAddr::from(([127, 0, 0, 1], port)), admin, announced, log, output, apps: None }
     }
 
     /// What it wrote to standard error so far.
     pub(crate) fn log(&self) -> String {
         self.log.lock().unwrap().clone()
+    }
+
+    /// What it wrote to standard output after it had said that it was ready.
+    pub(crate) fn output(&self) -> String {
+        self.output.lock().unwrap().clone()
     }
 
     /// Waits until the log has a line with all of these.

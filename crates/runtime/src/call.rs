@@ -15,7 +15,7 @@ use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use samara_model::{Body, BodyError, Call, Fault, Limit, Reply, format_duration};
-use samara_telemetry::Outcome;
+use samara_telemetry::{Outcome, Watch};
 use tokio::{sync::oneshot, task::JoinHandle};
 use wasmtime::{CallHook, Store, UpdateDeadline};
 
@@ -49,6 +49,8 @@ impl Runtime {
             });
         }
         let began = Instant::now();
+        let watch = Watch::current();
+        watch.answered_by(&workload.id);
         let admitted = workload.admit().await.inspect_err(|fault| refused(workload, fault, began))?;
         let kept = workload.idle.lock().pop();
         let instance = match kept {
@@ -59,7 +61,7 @@ impl Runtime {
         let outcome = Arc::new(CallState::default());
         let limits = workload.limits();
         let meter = Arc::new(Meter::new(limits.cpu, limits.host_calls));
-        let account = Account::open(workload, &outcome, meter, began);
+        let account = Account::open(workload, &outcome, meter, began, watch);
         let run = Run { runtime: Arc::clone(self), workload: Arc::clone(workload), account, _admitted: admitted };
         let run = run.run(instance, call, ReplyTo(sender));
         let mut task = Task(Some(match workload.trace.get() {
@@ -225,13 +227,14 @@ struct Account {
     memory_bytes: u64,
     backtrace: Option<Backtrace>,
     ended: bool,
+    watch: Watch,
 }
 
 impl Account {
-    fn open(workload: &Arc<Workload>, state: &Arc<CallState>, meter: Arc<Meter>, began: Instant) -> Self {
+    fn open(workload: &Arc<Workload>, state: &Arc<CallState>, meter: Arc<Meter>, began: Instant, watch: Watch) -> Self {
         workload.authority.metrics.started();
         let (workload, state) = (Arc::clone(workload), Arc::clone(state));
-        Self { workload, state, meter, began, memory_bytes: 0, backtrace: None, ended: false }
+        Self { workload, state, meter, began, memory_bytes: 0, backtrace: None, ended: false, watch }
     }
 
     fn end(&mut self, result: Result<(), Fault>) {
@@ -253,6 +256,7 @@ impl Account {
 
     fn book(&mut self, label: &'static str) {
         self.ended = true;
+        self.watch.ended(label, self.meter.cpu());
         self.workload.authority.metrics.ended(&Outcome {
             label,
             latency: self.began.elapsed(),

@@ -47,6 +47,8 @@ pub struct Host {
     pub http: HttpSettings,
     /// How logs are written.
     pub log: LogFormat,
+    /// How the access log is written; `None` leaves it to the command line, then there is none.
+    pub access_log: Option<LogFormat>,
 }
 
 impl Default for Host {
@@ -61,6 +63,7 @@ impl Default for Host {
             instances: None,
             http: HttpSettings::default(),
             log: LogFormat::default(),
+            access_log: None,
         }
     }
 }
@@ -163,6 +166,7 @@ fn read(mut root: Reader<'_>, file: &Path) -> Host {
     }
     if let Some(mut reader) = section(&mut root, "telemetry") {
         host.log = reader.take("log").and_then(|item| item.parse("text", log_format)).unwrap_or_default();
+        host.access_log = reader.take("access_log").and_then(|item| item.parse("text", access_log)).flatten();
         reader.finish();
     }
     if let Some(reader) = section(&mut root, "tenant") {
@@ -227,6 +231,15 @@ fn at_least_one(item: &Item<'_>) -> Option<u32> {
 fn socket_address(text: &str) -> Result<SocketAddr, String> {
     text.parse::<SocketAddr>()
         .map_err(|_| format!("`{text}` is not an address to listen on; write `127.0.0.1:8080` or `[::1]:8080`"))
+}
+
+fn access_log(text: &str) -> Result<Option<LogFormat>, String> {
+    match text {
+        "off" => Ok(None),
+        _ => log_format(text)
+            .map(Some)
+            .map_err(|_| format!("`{text}` is not a form of access log; write `text`, `json` or `off`")),
+    }
 }
 
 fn log_format(text: &str) -> Result<LogFormat, String> {

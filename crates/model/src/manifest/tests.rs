@@ -173,6 +173,7 @@ fn a_host_file_says_all_of_it() {
         [tenant.other]
         [telemetry]
         log = "json"
+        access_log = "text"
         "#,
     );
     assert_eq!(host.listen_http.map(|address| address.port()), Some(80));
@@ -180,6 +181,7 @@ fn a_host_file_says_all_of_it() {
     assert_eq!((host.http.max_connections, host.http.header_timeout), (5, Duration::from_secs(1)));
     assert_eq!(host.http.idle_timeout, super::IDLE_TIMEOUT);
     assert_eq!((host.wasi03, host.instances, host.log), (false, Some(100), LogFormat::Json));
+    assert_eq!(host.access_log, Some(LogFormat::Text));
     let acme = host.tenant(&Tenant::new("acme").unwrap()).unwrap();
     assert_eq!((acme.memory_bytes, acme.concurrency, acme.rate_per_second), (Some(1 << 30), Some(256), Some(500)));
     let unknown = host.tenant(&Tenant::default()).unwrap_err().to_string();

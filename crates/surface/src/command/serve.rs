@@ -17,7 +17,7 @@ use samara_model::{
 use samara_runtime::{PoolSize, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{CompileArgs, Contracts, Failure, GrantArgs, LimitArgs, TraceArgs, runtime};
+use super::{CompileArgs, Contracts, Failure, GrantArgs, LimitArgs, ObserveArgs, TraceArgs, runtime};
 use crate::{
     deploy::{self, Deployment},
     gateway::{Config, Gateway},
@@ -44,6 +44,9 @@ pub struct ServeArgs {
     /// Calls that one instance of a module given without a manifest may serve; 0 is a fresh one per call
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub reuse: u32,
+    /// Whether requests are told.
+    #[command(flatten)]
+    pub observe: ObserveArgs,
     /// Whether calls are told.
     #[command(flatten)]
     pub trace: TraceArgs,
@@ -89,6 +92,7 @@ impl ServeArgs {
         let runtime =
             runtime(contracts, PoolSize::of_this_machine(host.instances), &self.compile).with_wasi03(host.wasi03);
         let runtime = Arc::new(runtime);
+        let gateway = gateway.observed_by(self.observe.observer(host, runtime.metrics())?);
         let mut deployment = Deployment::default();
         for app in apps {
             deployment.add(&runtime, host, app).await.map_err(Failure::Usage)?;

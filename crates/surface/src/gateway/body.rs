@@ -11,6 +11,7 @@ use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use samara_model::{Body, BodyError, Fault, format_bytes};
+use samara_telemetry::{Watch, Watched};
 use tokio::time::{Instant, Sleep};
 
 use super::connection::InFlight;
@@ -19,6 +20,19 @@ use super::connection::InFlight;
 pub(super) fn incoming(body: Incoming, idle: Duration) -> Body {
     // Most requests have none; an empty body costs no allocation.
     if body.is_end_stream() { samara_model::empty() } else { Received { body, idle, timer: None }.boxed_unsync() }
+}
+
+/// The same body, with what is read of it noted.
+pub(super) fn noted(body: Body, watch: &Watch) -> Body {
+    if !watch.is_on() || body.is_end_stream() {
+        return body;
+    }
+    let watch = watch.clone();
+    let note = move |frame: Frame<Bytes>| {
+        watch.received(frame.data_ref().map_or(0, Bytes::len));
+        frame
+    };
+    body.map_frame(note).boxed_unsync()
 }
 
 /// A body from the network, which must not fall silent.
@@ -159,11 +173,13 @@ pub(super) struct Outgoing {
     in_flight: InFlight,
     /// Whether a frame was handed on and the next one not asked for.
     handed_on: bool,
+    /// Ends with the response, if somebody watches the request.
+    watched: Option<Box<Watched>>,
 }
 
 impl Outgoing {
-    pub(super) fn new(body: Body, in_flight: InFlight) -> Self {
-        Self { body, failed: None, in_flight, handed_on: false }
+    pub(super) fn new(body: Body, in_flight: InFlight, watched: Option<Box<Watched>>) -> Self {
+        Self { body, failed: None, in_flight, handed_on: false, watched }
     }
 }
 
@@ -171,6 +187,13 @@ impl Drop for Outgoing {
     fn drop(&mut self) {
         if self.handed_on {
             self.in_flight.taken();
+        }
+        // hyper does not poll a body again that said it is at its end.
+        if let Some(watched) = &mut self.watched
+            && self.failed.is_none()
+            && self.body.is_end_stream()
+        {
+            watched.completed();
         }
     }
 }
@@ -199,9 +222,17 @@ impl http_body::Body for Outgoing {
             Some(Ok(frame)) => {
                 self.in_flight.handed_on();
                 self.handed_on = true;
+                if let Some(watched) = &self.watched {
+                    watched.sent(frame.data_ref().map_or(0, Bytes::len));
+                }
                 Poll::Ready(Some(Ok(frame)))
             }
-            None => Poll::Ready(None),
+            None => {
+                if let Some(watched) = &mut self.watched {
+                    watched.completed();
+                }
+                Poll::Ready(None)
+            }
         }
     }
 

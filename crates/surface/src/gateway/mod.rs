@@ -4,7 +4,7 @@
 //! accepting) -> `connection` (protocol, time-outs) -> `site` (address, route, shape) -> [`Target`] and comes back through
 //! `reply`. It knows no engine: what a route leads to is a [`Target`].
 //!
-//! Deliberately absent: TLS, HTTP/3, upgrades and WebSockets, compression, access logs (metrics count, faults are logged).
+//! Deliberately absent: TLS, HTTP/3, upgrades and WebSockets, compression.
 
 mod admin;
 mod body;
@@ -35,7 +35,7 @@ use std::{
 
 use anyhow::Context as _;
 use samara_model::{Limits, RouteTable, manifest::HttpSettings};
-use samara_telemetry::Metrics;
+use samara_telemetry::{Metrics, Observer};
 
 pub use served::Served;
 pub use target::{Destination, Target};
@@ -47,6 +47,9 @@ use site::Site;
 
 /// How long requests in flight may take to finish after a shutdown began: the deadline of one, as `serve` defaults it.
 pub const DRAIN: Duration = Duration::from_secs(30);
+
+/// How long the last requests may take to be told.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Where to listen, and what connections are held to.
 #[derive(Clone, Debug)]
@@ -84,6 +87,7 @@ pub struct Gateway {
     http: Vec<TcpListener>,
     http_address: SocketAddr,
     admin: Option<(TcpListener, SocketAddr)>,
+    observer: Option<Observer>,
 }
 
 impl Gateway {
@@ -104,7 +108,13 @@ impl Gateway {
                 listener.map(|listener| (listener, address))
             }
         };
-        Ok(Self { config, http, http_address, admin })
+        Ok(Self { config, http, http_address, admin, observer: None })
+    }
+
+    /// Tells each request to an observer, and lets it finish when all have ended.
+    #[must_use]
+    pub fn observed_by(self, observer: Option<Observer>) -> Self {
+        Self { observer, ..self }
     }
 
     /// Where clients connect.
@@ -136,7 +146,12 @@ impl Gateway {
             header_fields: large(header_fields),
             connections: large(http.max_connections),
         };
-        let site = Arc::new(Site { routes, body_timeout: http.body_timeout, header_fields: large(header_fields) });
+        let site = Arc::new(Site {
+            routes,
+            body_timeout: http.body_timeout,
+            header_fields: large(header_fields),
+            observer: self.observer.clone(),
+        });
         let host = metrics.host().clone();
         let admin = Arc::new(Admin { metrics, ready: AtomicBool::new(true) });
         let operators = self.admin.map(|(listener, _)| tokio::spawn(Arc::clone(&admin).serve(listener)));
@@ -147,6 +162,10 @@ impl Gateway {
         let served = server::serve(self.http, site, bounds, host, shutdown, drain).await;
         if let Some(operators) = operators {
             operators.abort();
+        }
+        if let Some(observer) = self.observer {
+            let finished = tokio::task::spawn_blocking(move || observer.finish(LAST_WORDS));
+            finished.await.context("while telling the last requests")?;
         }
         served
     }

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use futures::future::BoxFuture;
 use http::{
     Method, Request, Response, Uri,
-    header::{CONTENT_LENGTH, CONTENT_TYPE},
+    header::{CONTENT_LENGTH, CONTENT_TYPE, HOST},
     request::Parts,
     uri::Authority,
 };
@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use samara_model::{
     Body, Call, Caller, Fault, HttpCall, Match, Miss, Reply, RouteTable, Shape, WorkloadId, route::MAX_PATH_BYTES,
 };
+use samara_telemetry::{Observer, Watch};
 
 use super::{
     body, command,
@@ -33,6 +34,8 @@ pub(super) struct Site {
     pub(super) body_timeout: Duration,
     /// Fields of one head. Bytes are counted before requests come here.
     pub(super) header_fields: usize,
+    /// Who is told of each request.
+    pub(super) observer: Option<Observer>,
 }
 
 /// The two ends of a connection.
@@ -73,26 +76,42 @@ impl Site {
     ) -> impl Future<Output = Response<body::Outgoing>> + Send + use<> {
         let json = reply::wants_json(request.headers());
         let (method, uri) = (request.method().clone(), request.uri().clone());
-        let begun = self.begin(request, ends, last);
+        let watched = self.observer.as_ref().map(|observer| Box::new(observer.request(seen(&request, ends.peer))));
+        let watch = watched.as_ref().map(|watched| watched.watch().clone()).unwrap_or_default();
+        let begun = self.begin(request, ends, last, &watch);
         async move {
             let response = match begun {
                 Ok(Begun::Called { target, call }) => replied(call.await, &*target, &method),
                 Ok(Begun::Adapted(response)) => response.await,
                 Err(refusal) => Err(refusal),
             };
+            let mut label = None;
             let response = response.unwrap_or_else(|refusal| match refusal {
-                Refusal { why: Why::Method(allowed), .. } => reply::method_not_allowed(&method, &allowed, json),
+                Refusal { why: Why::Method(allowed), .. } => {
+                    label = Some("caller");
+                    reply::method_not_allowed(&method, &allowed, json)
+                }
                 Refusal { why: Why::Fault(fault), workload } => {
+                    label = Some(fault.label());
                     reply::log(&fault, workload.as_ref(), &method, uri.path());
                     reply::fault(&fault, json)
                 }
             });
-            response.map(|body| body::Outgoing::new(body, in_flight))
+            if let Some(watched) = &watched {
+                watched.replied(response.status().as_u16(), label);
+            }
+            response.map(|body| body::Outgoing::new(body, in_flight, watched))
         }
     }
 
     /// Finds the route and calls its workload in the words of its shape.
-    fn begin(self: &Arc<Self>, request: Request<Incoming>, ends: Ends, last: &LastHost) -> Result<Begun, Refusal> {
+    fn begin(
+        self: &Arc<Self>,
+        request: Request<Incoming>,
+        ends: Ends,
+        last: &LastHost,
+        watch: &Watch,
+    ) -> Result<Begun, Refusal> {
         let (mut parts, incoming) = request.into_parts();
         if parts.headers.len() > self.header_fields {
             let message = format!("over {} header fields", self.header_fields);
@@ -100,15 +119,15 @@ impl Site {
         }
         request::address(&mut parts, ends.local, last)?;
         let caller = Caller { peer: Some(ends.peer), local: ends.local, secure: false };
-        let body = body::incoming(incoming, self.body_timeout);
+        let body = body::noted(body::incoming(incoming, self.body_timeout), watch);
         let found = self.find(&parts)?;
         if found.value.target.shape() == Shape::Http {
             let target = Arc::clone(&found.value.target);
             let call = target.answer(http_call(parts, body, caller, found.pattern, found.params));
-            return Ok(Begun::Called { target, call });
+            return Ok(Begun::Called { target, call: over(watch, call) });
         }
         let way = Way { destination: found.value.clone(), pattern: Arc::clone(found.pattern), params: found.params };
-        Ok(Begun::Adapted(Box::pin(Arc::clone(self).adapt(way, parts, body, caller))))
+        Ok(Begun::Adapted(over(watch, Box::pin(Arc::clone(self).adapt(way, parts, body, caller)))))
     }
 
     fn find(&self, parts: &Parts) -> Result<Match<'_, Destination>, Refusal> {
@@ -164,6 +183,22 @@ enum Begun {
     Called { target: Arc<dyn Target>, call: BoxFuture<'static, Result<Reply, Fault>> },
     /// Its workload answers something else.
     Adapted(BoxFuture<'static, Result<Response<Body>, Refusal>>),
+}
+
+/// The work of a call, on behalf of its request.
+fn over<T: 'static>(watch: &Watch, work: BoxFuture<'static, T>) -> BoxFuture<'static, T> {
+    if watch.is_on() { Box::pin(watch.over(work)) } else { work }
+}
+
+/// A request as an observer is told of it.
+fn seen(request: &Request<Incoming>, peer: SocketAddr) -> samara_telemetry::Request {
+    samara_telemetry::Request {
+        peer,
+        method: request.method().clone(),
+        uri: request.uri().clone(),
+        host: request.headers().get(HOST).cloned(),
+        version: request.version(),
+    }
 }
 
 /// A route, and what its parameters took.

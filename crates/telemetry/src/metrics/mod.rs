@@ -50,6 +50,8 @@ pub struct HostMetrics {
     pub code_cache_misses: Counter<u64, AtomicU64>,
     /// Files in the code cache that failed a check.
     pub code_cache_rejected: Counter<u64, AtomicU64>,
+    /// Lines of the access log that nobody took in time.
+    pub access_log_dropped: Counter<u64, AtomicU64>,
     /// Open client connections.
     pub http_connections: Gauge,
     compile_seconds: Histogram,
@@ -83,6 +85,7 @@ impl HostMetrics {
             code_cache_hits: counter(registry, names::CODE_CACHE_HITS),
             code_cache_misses: counter(registry, names::CODE_CACHE_MISSES),
             code_cache_rejected: counter(registry, names::CODE_CACHE_REJECTED),
+            access_log_dropped: counter(registry, names::ACCESS_LOG_DROPPED),
             http_connections: gauge(registry, names::HTTP_CONNECTIONS),
             compile_seconds,
         }

@@ -44,6 +44,7 @@ names! {
     CODE_CACHE_MISSES = "samara_code_cache_misses_total", "Modules the code cache did not have";
     CODE_CACHE_REJECTED = "samara_code_cache_rejected_total", "Files in the code cache that failed a check and were ignored";
     COMPILE_SECONDS = "samara_compile_seconds", "Wall time of compiling a module";
+    ACCESS_LOG_DROPPED = "samara_access_log_dropped_lines_total", "Lines of the access log dropped because nobody took them in time";
     HTTP_CONNECTIONS = "samara_http_connections", "Open client connections";
     BUILD = "samara_build_info", "The version that runs";
 }

@@ -1,0 +1,87 @@
+//! What operators see of single requests: the access log.
+
+use serde_json::Value;
+
+use crate::serving::{Apps, eventually, serve, serve_app};
+
+const APP: &str = r#"
+    app = { name = "shop" }
+    [workload.hello]
+    source = "{http-hello}"
+    [workload.echo]
+    source = "{http-echo}"
+    [workload.lines]
+    source = "{lines}"
+    [workload.cgi]
+    source = "{cgi-hello}"
+    [[trigger]]
+    http = { path = "/" }
+    fn = "hello"
+    [[trigger]]
+    http = { path = "/echo" }
+    fn = "echo"
+    [[trigger]]
+    http = { path = "/fall" }
+    fn = "lines"
+    operation = "fall"
+    [[trigger]]
+    http = { path = "/cgi/*rest" }
+    fn = "cgi"
+"#;
+
+#[test]
+fn each_request_is_a_line_of_the_access_log_when_asked_for() {
+    let apps = Apps::new(&[("samara.toml", APP), ("host.toml", "telemetry.access_log = 'json'\n[tenant.default]")]);
+    let (host, app) = (apps.path("host.toml"), apps.path("samara.toml"));
+    let serving = serve(&format!("--host {} {}", host.display(), app.display()));
+    serving.answers("GET /?secret=1", "", 200, "Hello");
+    serving.answers("POST /echo", "12345", 200, "12345");
+    serving.answers("GET /fall?depth=0", "", 502, "failed");
+    serving.answers("GET /cgi/x", "", 200, "");
+    serving.answers("GET /no/where", "", 404, "nothing");
+    assert!(eventually(|| serving.output().lines().count() == 5), "{}\n{}", serving.output(), serving.log());
+    let lines: Vec<Value> = serving
+        .output()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}")))
+        .collect();
+    let line =
+        |path: &str| lines.iter().find(|line| line["path"] == path).unwrap_or_else(|| panic!("{path}: {lines:?}"));
+    let short = |path: &str| {
+        let line = line(path);
+        [&line["method"], &line["status"], &line["outcome"], &line["workload"], &line["bytes_in"]]
+            .map(Value::to_string)
+            .join(" ")
+    };
+    assert_eq!(short("/"), r#""GET" 200 "ok" "hello" 0"#);
+    assert_eq!(short("/echo"), r#""POST" 200 "ok" "echo" 5"#);
+    assert_eq!(short("/fall"), r#""GET" 502 "guest" "lines" 0"#);
+    assert_eq!(short("/cgi/x"), r#""GET" 200 "ok" "cgi" 0"#);
+    assert_eq!(short("/no/where"), r#""GET" 404 "caller" null 0"#);
+    assert_eq!(line("/echo")["bytes_out"], 5);
+    assert_eq!(line("/")["host"], serving.http.to_string());
+    let seconds = |key: &str| line("/")[key].as_f64().unwrap();
+    assert!(seconds("cpu_seconds") > 0.0 && seconds("cpu_seconds") <= seconds("seconds") * 1.5, "{lines:?}");
+    assert!(!serving.output().contains("secret"), "queries are not told: {}", serving.output());
+}
+
+#[test]
+fn a_client_cannot_forge_lines_of_the_access_log() {
+    let serving = serve("--access-log text {http-hello}");
+    serving.request("GET /%0aforged%1b[2J\"x", &["host: a.test"], "");
+    serving.request("GET /", &["host: b\u{202e}.test"], "");
+    assert!(eventually(|| serving.output().lines().count() == 2), "{}", serving.output());
+    let output = serving.output();
+    assert!(!output.contains(['\u{1b}', '\u{202e}']), "{output}");
+    assert!(output.contains("\"GET a.test/%0aforged%1b[2J%22x HTTP/1.1\" 200 in=0 out="), "{output}");
+    assert!(output.lines().all(|line| line.matches('"').count() == 2), "{output}");
+}
+
+#[test]
+fn without_being_asked_for_there_is_no_access_log() {
+    let serving = serve_app(APP);
+    serving.answers("GET /", "", 200, "Hello");
+    serving.terminate();
+    let output = serving.output();
+    assert_eq!((serving.ended(), output.as_str()), (Some(0), ""));
+}
