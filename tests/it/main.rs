@@ -27,5 +27,6 @@ mod see;
 mod serve;
 mod serving;
 mod tidy;
+mod tls;
 
 pub(crate) use process::{guest, guests, samara};

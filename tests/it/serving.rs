@@ -24,6 +24,11 @@ pub(crate) fn serve(line: &str) -> Serving {
     Serving::start(&samara(&format!("serve --listen 127.0.0.1:0 --admin 127.0.0.1:0 {line}")))
 }
 
+/// Serves over TLS what the line names, on ports of its own.
+pub(crate) fn serve_tls(line: &str) -> Serving {
+    Serving::start(&samara(&format!("serve --listen-tls 127.0.0.1:0 --admin 127.0.0.1:0 {line}")))
+}
+
 /// Serves the artifact of a path, which may contain spaces.
 #[cfg(feature = "external-tests")]
 pub(crate) fn serve_path(options: &str, path: &Path) -> Serving {
@@ -78,7 +83,7 @@ fn with_guests(text: &str) -> String {
 #[derive(Debug)]
 pub(crate) struct Serving {
     child: Child,
-    /// Where clients connect.
+    /// Where clients connect: over TLS, if that is where the routes are.
     pub(crate) http: SocketAddr,
     /// Where operators connect.
     pub(crate) admin: SocketAddr,
@@ -127,7 +132,7 @@ impl Serving {
         };
         // A route with a host says that host's name: the port is the same for all.
         let port = announced.iter().find_map(|line| {
-            let (_, url) = line.split_once("http://")?;
+            let (_, url) = line.split_once("://")?;
             url.split(['/', ' ']).next()?.rsplit_once(':')?.1.parse::<u16>().ok()
         });
         let admin = announced.iter().find(|line| line.starts_with("admin")).and_then(|line| address(line));
@@ -177,6 +182,11 @@ impl Serving {
         let right = response.status == status && response.body.contains(contains);
         assert!(right, "{line}: it should answer {status} `{contains}`\n{response:?}\n{}", self.log());
         response
+    }
+
+    /// Whether it does not answer plain HTTP.
+    pub(crate) fn request_fails(&self) -> bool {
+        request(self.http, "GET /", &[], b"").is_err()
     }
 
     /// Asks it to stop, as a supervisor does.
@@ -260,7 +270,7 @@ pub(crate) fn request(to: SocketAddr, line: &str, headers: &[&str], body: &[u8])
 }
 
 /// Reads a response until the connection ends.
-pub(crate) fn receive(mut stream: TcpStream, head_only: bool) -> std::io::Result<Response> {
+pub(crate) fn receive(mut stream: impl Read, head_only: bool) -> std::io::Result<Response> {
     let mut bytes = Vec::new();
     // A reset is how a server says that a body is broken off: what came is what there is.
     let ended = stream.read_to_end(&mut bytes);

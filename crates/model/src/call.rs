@@ -120,6 +120,19 @@ pub struct Caller {
     pub local: Option<SocketAddr>,
     /// Whether the connection was TLS.
     pub secure: bool,
+    /// The certificate the client showed, once an authority that the operator named has signed it.
+    pub certificate: Option<Arc<ClientCertificate>>,
+}
+
+/// What a client's verified certificate says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// Whose it is: a distinguished name as RFC 4514 writes it, `CN=ada,O=Acme`.
+    pub subject: String,
+    /// Who signed it, in the same form.
+    pub issuer: String,
+    /// Its number with that signer, in upper-case hexadecimal.
+    pub serial: String,
 }
 
 /// One HTTP exchange.

@@ -17,7 +17,9 @@ pub mod manifest;
 pub mod route;
 
 pub use body::{Body, BodyError, empty, full};
-pub use call::{Call, Caller, Command, Encoding, Function, HttpCall, Reply, Shape, Sink, SinkClosed, Stdio};
+pub use call::{
+    Call, Caller, ClientCertificate, Command, Encoding, Function, HttpCall, Reply, Shape, Sink, SinkClosed, Stdio,
+};
 pub use fault::{Fault, Limit, Severity};
 pub use grant::{
     AddressRule, Capability, FsGrant, Grants, HttpGrant, KvGrant, KvOperation, NetGrant, OriginRule, ParseGrantError,

@@ -92,7 +92,9 @@ pub fn read_app(path: &Path, host: &Host) -> anyhow::Result<App> {
 pub fn read_host(path: Option<&Path>) -> anyhow::Result<Host> {
     let Some(path) = path else { return Ok(Host::default()) };
     let text = fs::read_to_string(path).with_context(|| format!("reading the host file `{}`", path.display()))?;
-    Ok(Host::parse(&text, path)?)
+    let mut host = Host::parse(&text, path)?;
+    host.resolve_paths(path.parent().unwrap_or(Path::new("")));
+    Ok(host)
 }
 
 impl Deployment {

@@ -137,13 +137,24 @@ fn request(call: Call) -> Result<http::Request<wasmtime_wasi_http::WasiBody>, Fa
 
 /// `wasi:http` has no place for what a route's parameters matched, so they are headers: `samara-route` has the pattern,
 /// `samara-param-NAME` what `:NAME` or `*NAME` stands for, percent-encoded where a header could not carry it. What a
-/// client sends under these names is removed, so that a guest may trust them.
+/// client sends under these names is removed, so that a guest may trust them. So are the subject, issuer and serial number
+/// of a client's verified certificate, as `samara-client-NAME`.
 fn tell_route(call: &mut HttpCall) {
     let headers = call.request.headers_mut();
     if headers.keys().any(is_ours) {
         let forged: Vec<_> = headers.keys().filter(|name| is_ours(name)).cloned().collect();
         for name in forged {
             headers.remove(name);
+        }
+    }
+    if let Some(certificate) = &call.caller.certificate {
+        for (name, value) in
+            [("subject", &certificate.subject), ("issuer", &certificate.issuer), ("serial", &certificate.serial)]
+        {
+            let name = HeaderName::try_from(format!("{CLIENT}{name}"));
+            if let (Ok(name), Ok(value)) = (name, HeaderValue::try_from(header_text(value))) {
+                headers.insert(name, value);
+            }
         }
     }
     if call.params.is_empty() || &*call.route == EVERYTHING {
@@ -162,9 +173,12 @@ fn tell_route(call: &mut HttpCall) {
 
 const ROUTE: &str = "samara-route";
 const PARAM: &str = "samara-param-";
+const CLIENT: &str = "samara-client-";
 
 fn is_ours(name: &HeaderName) -> bool {
-    name.as_str() == ROUTE || name.as_str().starts_with(PARAM)
+    // One look at most names: few begin so.
+    let name = name.as_str();
+    name.starts_with("samara-") && (name == ROUTE || name.starts_with(PARAM) || name.starts_with(CLIENT))
 }
 
 /// A parameter as a header carries it: everything but visible ASCII is percent-encoded, and `%` too.

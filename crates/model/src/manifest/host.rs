@@ -10,11 +10,14 @@ use std::{
 use super::{
     LimitOverrides, ManifestErrors,
     reader::{Item, Reader, Report},
+    tls::Tls,
 };
 use crate::{Tenant, parse_bytes, parse_duration, parse_rate};
 
 /// Where HTTP is served when nobody says otherwise.
 pub const LISTEN_HTTP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+/// Where HTTPS is served when there is a certificate and nobody says otherwise.
+pub const LISTEN_HTTPS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8443);
 /// Where metrics and the admin API are served when nobody says otherwise.
 pub const LISTEN_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9090);
 /// Connections held at once.
@@ -31,10 +34,14 @@ pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct Host {
     /// The file it was read from; `None` for the defaults.
     pub file: Option<PathBuf>,
-    /// Where to serve HTTP; `None` leaves it to the command line, then [`LISTEN_HTTP`].
+    /// Where to serve HTTP; `None` leaves it to the command line, then to [`LISTEN_HTTP`] if there is no HTTPS.
     pub listen_http: Option<SocketAddr>,
+    /// Where to serve HTTPS; `None` leaves it to the command line, then to [`LISTEN_HTTPS`] if there is a certificate.
+    pub listen_https: Option<SocketAddr>,
     /// Where to serve metrics; `None` leaves it to the command line, then [`LISTEN_ADMIN`].
     pub listen_admin: Option<SocketAddr>,
+    /// How HTTPS is served, if it is.
+    pub tls: Option<Tls>,
     /// The tenants it knows.
     pub tenants: BTreeMap<Tenant, TenantQuota>,
     /// The quota of tenants that are not listed; `None`, as in every host file, refuses them.
@@ -56,7 +63,9 @@ impl Default for Host {
         Self {
             file: None,
             listen_http: None,
+            listen_https: None,
             listen_admin: None,
+            tls: None,
             tenants: BTreeMap::new(),
             unlisted: Some(TenantQuota::default()),
             wasi03: true,
@@ -137,6 +146,13 @@ impl Host {
         report.finish(host)
     }
 
+    /// Makes every relative path of the host file relative to `folder`, the one that holds it.
+    pub fn resolve_paths(&mut self, folder: &Path) {
+        if let Some(tls) = &mut self.tls {
+            tls.resolve_paths(folder);
+        }
+    }
+
     /// What a tenant may use.
     ///
     /// # Errors
@@ -151,8 +167,17 @@ impl Host {
 
 fn read(mut root: Reader<'_>, file: &Path) -> Host {
     let mut host = Host { file: Some(file.to_owned()), unlisted: None, ..Host::default() };
+    let tls = section(&mut root, "tls");
+    let certified = tls.is_some();
+    host.tls = tls.and_then(Tls::read);
     if let Some(mut reader) = section(&mut root, "listen") {
         host.listen_http = reader.take("http").and_then(|item| item.parse("127.0.0.1:8080", socket_address));
+        host.listen_https = reader.take("https").and_then(|item| {
+            if !certified {
+                item.problem("there is no certificate to serve it with; write `[tls]`");
+            }
+            item.parse("127.0.0.1:8443", socket_address)
+        });
         host.listen_admin = reader.take("admin").and_then(|item| item.parse("127.0.0.1:9090", socket_address));
         reader.finish();
     }

@@ -16,16 +16,18 @@ mod not_yet;
 mod reader;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::{fmt, path::PathBuf};
 
 pub use app::{App, Source, Store, Trigger, Workload};
 pub use host::{
-    BODY_TIMEOUT, HEADER_TIMEOUT, Host, HttpSettings, IDLE_TIMEOUT, LISTEN_ADMIN, LISTEN_HTTP, LogFormat,
+    BODY_TIMEOUT, HEADER_TIMEOUT, Host, HttpSettings, IDLE_TIMEOUT, LISTEN_ADMIN, LISTEN_HTTP, LISTEN_HTTPS, LogFormat,
     MAX_CONNECTIONS, TenantQuota, UnknownTenant,
 };
 pub use limits::{LimitOver, LimitOverrides};
 pub use reader::{MAX_ELEMENTS, MAX_MANIFEST_BYTES, MAX_PROBLEMS};
+pub use tls::{CertificateFiles, ClientCertificates, Tls};
 
 /// A place in a file, both counted from 1; columns count characters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

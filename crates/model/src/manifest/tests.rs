@@ -7,7 +7,10 @@ use std::{
 
 use http::Method;
 
-use super::{App, Host, LimitOverrides, LogFormat, MAX_ELEMENTS, MAX_MANIFEST_BYTES, MAX_PROBLEMS, Trigger};
+use super::{
+    App, CertificateFiles, ClientCertificates, Host, LimitOverrides, LogFormat, MAX_ELEMENTS, MAX_MANIFEST_BYTES,
+    MAX_PROBLEMS, Trigger,
+};
 use crate::{KvOperation, Limits, Tenant};
 
 /// Every key of an app manifest that this version reads.
@@ -289,11 +292,68 @@ fn what_comes_later_is_refused_by_name() {
         "workload.w.source = \"oci://r/c\"",
         &["2:21: `source` in [workload.w]: sources in registries (`oci://`) are not in this version yet; remove it"],
     );
-    let tls = Host::parse("[tls]\n[telemetry]\notlp = 1", Path::new("h")).unwrap_err().to_string();
+    let otlp = Host::parse("[telemetry]\notlp = 1", Path::new("h")).unwrap_err().to_string();
+    assert_eq!(otlp, "h:2:1: OpenTelemetry exports (`otlp`) are not in this version yet; remove it");
+}
+
+#[test]
+fn tls_has_certificates_and_perhaps_authorities() {
+    let mut host = host(
+        r#"
+        [listen]
+        https = "0.0.0.0:443"
+        [tls]
+        certificate = "tls/cert.pem"
+        key = "tls/key.pem"
+        client_ca = "/etc/clients.pem"
+        min_version = "1.3"
+        redirect = true
+        redirect_port = 443
+        [[tls.also]]
+        certificate = "other.pem"
+        key = "other.key"
+        "#,
+    );
+    host.resolve_paths(Path::new("/srv"));
+    let tls = host.tls.unwrap();
+    let files = |chain: &str, key: &str| CertificateFiles { chain: chain.into(), key: key.into() };
     assert_eq!(
-        tls,
-        "h:1:2: TLS listeners (`[tls]`) are not in this version yet; remove it\n\
-                     h:3:1: OpenTelemetry exports (`otlp`) are not in this version yet; remove it"
+        tls.certificates,
+        [files("/srv/tls/cert.pem", "/srv/tls/key.pem"), files("/srv/other.pem", "/srv/other.key")]
+    );
+    // Whoever names authorities means it.
+    assert_eq!(tls.clients, Some(ClientCertificates { authorities: "/etc/clients.pem".into(), required: true }));
+    assert_eq!((tls.only_13, tls.redirect, tls.redirect_port), (true, true, Some(443)));
+    assert_eq!(host.listen_https, Some("0.0.0.0:443".parse().unwrap()));
+}
+
+#[test]
+fn tls_that_is_half_said_is_refused() {
+    let refused = |text: &str, message: &str| {
+        let errors = Host::parse(text, Path::new("h")).unwrap_err().to_string();
+        assert_eq!(errors, message, "{text}");
+    };
+    refused(
+        "listen.https = \"[::1]:1\"",
+        "h:1:16: `https` in [listen]: there is no certificate to serve it with; write `[tls]`",
+    );
+    refused("tls.certificate = \"c\"", "h:1:1: [tls] has no `key`; write `key = \"tls/key.pem\"`");
+    let pair = "tls.certificate = \"c\"\ntls.key = \"k\"\n";
+    refused(
+        &format!("{pair}tls.client_auth = \"optional\""),
+        "h:3:19: `client_auth` in [tls]: nobody could be checked; write `client_ca = \"tls/clients.pem\"` too",
+    );
+    refused(
+        &format!("{pair}tls.client_ca = \"a\"\ntls.client_auth = \"maybe\""),
+        "h:4:19: `client_auth` in [tls]: `maybe` is not known; write `require` or `optional`",
+    );
+    refused(
+        &format!("{pair}tls.min_version = \"1.1\""),
+        "h:3:19: `min_version` in [tls]: `1.1` is not a version of TLS that is served; write `1.2` or `1.3`",
+    );
+    refused(
+        &format!("{pair}tls.redirect_port = 443"),
+        "h:3:21: `redirect_port` in [tls]: nobody is sent there; write `redirect = true` too",
     );
 }
 

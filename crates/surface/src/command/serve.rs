@@ -8,11 +8,11 @@ use std::{
     sync::Arc,
 };
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Args;
 use samara_model::{
     format_bytes,
-    manifest::{App, Host, LISTEN_ADMIN, LISTEN_HTTP, Store},
+    manifest::{App, CertificateFiles, Host, LISTEN_ADMIN, LISTEN_HTTP, LISTEN_HTTPS, Store, Tls},
 };
 use samara_runtime::{PoolSize, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -20,7 +20,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::{CompileArgs, Contracts, Failure, GrantArgs, LimitArgs, ObserveArgs, TraceArgs, runtime};
 use crate::{
     deploy::{self, Deployment},
-    gateway::{Config, Gateway},
+    gateway::{Config, Gateway, Https},
 };
 
 /// Arguments of `samara serve`.
@@ -29,9 +29,18 @@ pub struct ServeArgs {
     /// What to serve: modules, manifests, or folders with a `samara.toml`
     #[arg(required = true, value_name = "MODULE|MANIFEST|DIRECTORY")]
     pub apps: Vec<PathBuf>,
-    /// Where clients connect; port 0 picks one [default: 127.0.0.1:8080]
+    /// Where clients connect; port 0 picks one [default: 127.0.0.1:8080, or nowhere with a certificate]
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<SocketAddr>,
+    /// Where clients connect over TLS; port 0 picks one [default: 127.0.0.1:8443 with a certificate]
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen_tls: Option<SocketAddr>,
+    /// The certificate to serve HTTPS with, PEM, followed by those that lead to its authority
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// The private key of `--tls-cert`, PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
     /// Where metrics and health are; port 0 picks one [default: 127.0.0.1:9090]
     #[arg(long, value_name = "ADDRESS")]
     pub admin: Option<SocketAddr>,
@@ -84,9 +93,12 @@ impl ServeArgs {
     }
 
     async fn serve(self, contracts: Contracts, host: &Host, apps: &[App]) -> Result<ExitCode, Failure> {
-        let http = self.listen.or(host.listen_http).unwrap_or(LISTEN_HTTP);
         let admin = self.admin.or(host.listen_admin).unwrap_or(LISTEN_ADMIN);
-        let config = Config { http: host.http.clone(), ..Config::new(http, Some(admin)) };
+        let https = self.https(host).map_err(Failure::Usage)?;
+        // Whoever has a certificate serves nothing without it unless asked to.
+        let plain = https.as_ref().is_none_or(|https| https.tls.redirect);
+        let http = self.listen.or(host.listen_http).or(plain.then_some(LISTEN_HTTP));
+        let config = Config { listen: http, https, http: host.http.clone(), ..Config::new(LISTEN_HTTP, Some(admin)) };
         // The ports first: whoever forgot a running host should not wait for modules to compile.
         let gateway = Gateway::bind(config).map_err(Failure::Usage)?;
         let runtime =
@@ -103,7 +115,7 @@ impl ServeArgs {
         let routes = deployment.gateway_routes()?;
         let (terminated, shutdown) = tokio::sync::oneshot::channel();
         let mut signals = Signals::watch().context("watching signals")?;
-        announce(&deployment, &gateway, &runtime).context("printing the routes")?;
+        announce(&deployment, &gateway, &runtime, host).context("printing the routes")?;
         let metrics = Arc::clone(runtime.metrics());
         let mut served = std::pin::pin!(gateway.run(routes, metrics, async { drop(shutdown.await) }));
         tokio::select! {
@@ -117,6 +129,23 @@ impl ServeArgs {
             ended = served => ended.map(|()| ExitCode::SUCCESS).map_err(Failure::Other),
             () = signals.next() => Ok(ExitCode::from(INTERRUPTED)),
         }
+    }
+
+    /// Where HTTPS is served and with what, if it is.
+    fn https(&self, host: &Host) -> anyhow::Result<Option<Https>> {
+        let mut tls = host.tls.clone();
+        if let (Some(chain), Some(key)) = (self.tls_cert.clone(), self.tls_key.clone()) {
+            match &mut tls {
+                // The command line's certificate stands in for all of the file's; whose clients are let in stays.
+                Some(tls) => tls.certificates = vec![CertificateFiles { chain, key }],
+                None => tls = Some(Tls::new(chain, key)),
+            }
+        }
+        let listen = self.listen_tls.or(host.listen_https).unwrap_or(LISTEN_HTTPS);
+        if tls.is_none() && self.listen_tls.is_some() {
+            bail!("`--listen-tls` has no certificate to serve; add `--tls-cert FILE --tls-key FILE`");
+        }
+        Ok(tls.map(|tls| Https { listen, tls }))
     }
 
     /// The app behind one argument.
@@ -149,10 +178,15 @@ impl ServeArgs {
 }
 
 /// One line per route, on standard output: that is how a program that started us learns the port.
-fn announce(deployment: &Deployment, gateway: &Gateway, runtime: &Runtime) -> std::io::Result<()> {
+fn announce(deployment: &Deployment, gateway: &Gateway, runtime: &Runtime, host: &Host) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout().lock();
     let (bold, dim, plain) = if stdout.is_terminal() { ("\u{1b}[1m", "\u{1b}[2m", "\u{1b}[0m") } else { ("", "", "") };
-    let address = gateway.http_address();
+    let redirects = host.tls.as_ref().is_some_and(|tls| tls.redirect);
+    let plain_http = gateway.http_address();
+    let (scheme, address) = match (plain_http, gateway.https_address()) {
+        (_, Some(address)) if redirects || plain_http.is_none() => ("https", address),
+        (http, https) => ("http", http.or(https).context("nothing is listened on")?),
+    };
     let rows: Vec<_> = deployment
         .routes
         .routes()
@@ -166,7 +200,7 @@ fn announce(deployment: &Deployment, gateway: &Gateway, runtime: &Runtime) -> st
                 route.methods.iter().map(http::Method::as_str).collect::<Vec<_>>().join(",")
             };
             let target = &route.value.destination.target;
-            (methods, format!("http://{host}{}", route.pattern.as_str()), target.id().to_string(), target.shape())
+            (methods, format!("{scheme}://{host}{}", route.pattern.as_str()), target.id().to_string(), target.shape())
         })
         .collect();
     let width = |f: fn(&(String, String, String, samara_model::Shape)) -> &str| {
@@ -175,6 +209,13 @@ fn announce(deployment: &Deployment, gateway: &Gateway, runtime: &Runtime) -> st
     let (methods_width, url_width) = (width(|row| &row.0), width(|row| &row.1));
     for (methods, url, id, shape) in &rows {
         writeln!(stdout, "{methods:methods_width$}  {bold}{url:url_width$}{plain}  {id} {dim}({shape}){plain}")?;
+    }
+    match (plain_http, gateway.https_address()) {
+        (Some(http), Some(_)) if redirects => {
+            writeln!(stdout, "{dim}http{plain}  http://{http} sends clients to https")?;
+        }
+        (Some(_), Some(https)) => writeln!(stdout, "{dim}https{plain} https://{https} serves the same")?,
+        _ => {}
     }
     if let Some(admin) = gateway.admin_address() {
         writeln!(stdout, "{dim}admin{plain} http://{admin}/metrics")?;
@@ -192,7 +233,7 @@ fn announce(deployment: &Deployment, gateway: &Gateway, runtime: &Runtime) -> st
             tracing::warn!(workload = %workload.id, "{warning}");
         }
     }
-    stdout.flush()
+    stdout.flush().context("printing")
 }
 
 /// The exit code of a process that was told twice to stop, as a shell reports Ctrl-C.

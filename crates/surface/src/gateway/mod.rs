@@ -1,10 +1,10 @@
-//! The HTTP gateway: HTTP/1.1, and HTTP/2 by prior knowledge, in front of workloads of every shape.
+//! The HTTP gateway: HTTP/1.1 and HTTP/2, plain or over TLS, in front of workloads of every shape.
 //!
 //! [`Gateway::bind`] takes the ports, [`Gateway::run`] serves until it is told to stop. A request goes `server` (threads,
 //! accepting) -> `connection` (protocol, time-outs) -> `site` (address, route, shape) -> [`Target`] and comes back through
 //! `reply`. It knows no engine: what a route leads to is a [`Target`].
 //!
-//! Deliberately absent: TLS, HTTP/3, upgrades and WebSockets, compression.
+//! Deliberately absent: HTTP/3, upgrades and WebSockets, compression.
 
 mod admin;
 mod body;
@@ -21,6 +21,7 @@ mod site;
 mod target;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::{
     net::{SocketAddr, TcpListener},
@@ -39,11 +40,13 @@ use samara_telemetry::{Metrics, Observer};
 
 pub use served::Served;
 pub use target::{Destination, Target};
+pub use tls::Https;
 
 use admin::Admin;
 use connection::Patience;
-use server::Bounds;
+use server::{Bounds, Door};
 use site::Site;
+use tls::Tls;
 
 /// How long requests in flight may take to finish after a shutdown began: the deadline of one, as `serve` defaults it.
 pub const DRAIN: Duration = Duration::from_secs(30);
@@ -54,8 +57,10 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Where to listen, and what connections are held to.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where clients connect. Port 0 picks one.
-    pub listen: SocketAddr,
+    /// Where clients connect, if plain HTTP is served. Port 0 picks one.
+    pub listen: Option<SocketAddr>,
+    /// Where clients connect over TLS, if anywhere.
+    pub https: Option<Https>,
     /// Where operators connect, if anywhere. Port 0 picks one.
     pub admin: Option<SocketAddr>,
     /// Time-outs and the number of connections.
@@ -76,7 +81,16 @@ impl Config {
         let header_bytes = Limits::serve().header_bytes;
         let header_fields = u32::try_from(server::FREE_FIELDS).unwrap_or(u32::MAX);
         let http = HttpSettings::default();
-        Self { listen, admin, http, header_bytes, header_fields, drain: DRAIN, threads: None }
+        Self {
+            listen: Some(listen),
+            https: None,
+            admin,
+            http,
+            header_bytes,
+            header_fields,
+            drain: DRAIN,
+            threads: None,
+        }
     }
 }
 
@@ -84,22 +98,42 @@ impl Config {
 #[derive(Debug)]
 pub struct Gateway {
     config: Config,
-    http: Vec<TcpListener>,
-    http_address: SocketAddr,
+    http: Option<(Vec<TcpListener>, SocketAddr)>,
+    https: Option<Secure>,
     admin: Option<(TcpListener, SocketAddr)>,
     observer: Option<Observer>,
+}
+
+/// HTTPS that waits to be served.
+#[derive(Debug)]
+struct Secure {
+    listeners: Vec<TcpListener>,
+    address: SocketAddr,
+    tls: Arc<Tls>,
 }
 
 impl Gateway {
     /// Takes the ports. Call on a tokio runtime.
     ///
     /// # Errors
-    /// A port is in use or an address is not ours: the message names it and the option that chooses another.
+    /// A port is in use, an address is not ours or a certificate cannot be used: the message names it.
     pub fn bind(config: Config) -> anyhow::Result<Self> {
         let cores = || available_parallelism().map_or(1, NonZeroUsize::get);
         let threads = config.threads.map_or_else(cores, NonZeroUsize::get);
-        let http = listen::listeners(config.listen, threads, "--listen")?;
-        let http_address = address(http.first())?;
+        let shared = |wanted, option| {
+            let listeners = listen::listeners(wanted, threads, option)?;
+            let address = address(listeners.first())?;
+            Ok::<_, anyhow::Error>((listeners, address))
+        };
+        let https = match &config.https {
+            None => None,
+            Some(https) => {
+                let tls = Tls::load(https.tls.clone())?;
+                let (listeners, address) = shared(https.listen, "--listen-tls")?;
+                Some(Secure { listeners, address, tls: Arc::new(tls) })
+            }
+        };
+        let http = config.listen.map(|wanted| shared(wanted, "--listen")).transpose()?;
         let admin = match config.admin {
             None => None,
             Some(wanted) => {
@@ -108,7 +142,7 @@ impl Gateway {
                 listener.map(|listener| (listener, address))
             }
         };
-        Ok(Self { config, http, http_address, admin, observer: None })
+        Ok(Self { config, http, https, admin, observer: None })
     }
 
     /// Tells each request to an observer, and lets it finish when all have ended.
@@ -117,9 +151,14 @@ impl Gateway {
         Self { observer, ..self }
     }
 
-    /// Where clients connect.
-    pub fn http_address(&self) -> SocketAddr {
-        self.http_address
+    /// Where clients connect, if plain HTTP is served.
+    pub fn http_address(&self) -> Option<SocketAddr> {
+        self.http.as_ref().map(|(_, address)| *address)
+    }
+
+    /// Where clients connect over TLS, if they can.
+    pub fn https_address(&self) -> Option<SocketAddr> {
+        self.https.as_ref().map(|https| https.address)
     }
 
     /// Where operators connect.
@@ -146,26 +185,37 @@ impl Gateway {
             header_fields: large(header_fields),
             connections: large(http.max_connections),
         };
+        let redirect = self.https.as_ref().zip(self.config.https).and_then(|(served, asked)| {
+            asked.tls.redirect.then(|| asked.tls.redirect_port.unwrap_or(served.address.port()))
+        });
         let site = Arc::new(Site {
             routes,
             body_timeout: http.body_timeout,
             header_fields: large(header_fields),
             observer: self.observer.clone(),
+            redirect,
         });
         let host = metrics.host().clone();
+        let follower = self.https.as_ref().map(|https| tokio::spawn(Arc::clone(&https.tls).watch(host.clone())));
+        let plain = self.http.map(|(listeners, _)| Door { listeners, tls: None });
+        let secure = self.https.map(|https| Door { listeners: https.listeners, tls: Some(https.tls) });
+        let doors = plain.into_iter().chain(secure).collect();
         let admin = Arc::new(Admin { metrics, ready: AtomicBool::new(true) });
         let operators = self.admin.map(|(listener, _)| tokio::spawn(Arc::clone(&admin).serve(listener)));
         let shutdown = async {
             shutdown.await;
             admin.ready.store(false, Ordering::Relaxed);
         };
-        let served = server::serve(self.http, site, bounds, host, shutdown, drain).await;
+        let served = server::serve(doors, site, bounds, host, shutdown, drain).await;
         if let Some(operators) = operators {
             operators.abort();
         }
         if let Some(observer) = self.observer {
             let finished = tokio::task::spawn_blocking(move || observer.finish(LAST_WORDS));
             finished.await.context("while telling the last requests")?;
+        }
+        if let Some(follower) = follower {
+            follower.abort();
         }
         served
     }

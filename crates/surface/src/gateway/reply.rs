@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderValue, Method, Response, StatusCode,
-    header::{ACCEPT, ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER},
+    HeaderMap, HeaderValue, Method, Response, StatusCode, Uri,
+    header::{ACCEPT, ALLOW, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RETRY_AFTER},
+    uri::PathAndQuery,
 };
 use http_body::Body as _;
 use http_body_util::BodyExt;
@@ -110,6 +111,21 @@ pub(super) fn method_not_allowed(method: &Method, allowed: &[Method], json: bool
         response.headers_mut().insert(ALLOW, value);
     }
     response
+}
+
+/// Where plain HTTP sends its clients. 308, so that methods and bodies are kept.
+///
+/// # Errors
+/// The request's URI has no host, which `request::address` has seen to.
+pub(super) fn to_https(uri: &Uri, port: u16) -> Result<Response<Body>, Fault> {
+    let host = uri.host().unwrap_or_default();
+    let path = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    let location = if port == 443 { format!("https://{host}{path}") } else { format!("https://{host}:{port}{path}") };
+    let location = HeaderValue::try_from(location).map_err(|_| Fault::bad_request("the host is not one"))?;
+    let mut response = Response::new(samara_model::empty());
+    *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
+    response.headers_mut().insert(LOCATION, location);
+    Ok(response)
 }
 
 /// A result of a function.

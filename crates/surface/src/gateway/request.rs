@@ -38,11 +38,16 @@ impl LastHost {
     }
 }
 
-/// Makes a request's URI absolute and takes the connection's headers out.
+/// Makes a request's URI absolute, whatever scheme it names itself, and takes the connection's headers out.
 ///
 /// # Errors
 /// The host is missing, doubtful or not a host; the target has a form that only proxies take.
-pub(super) fn address(parts: &mut Parts, local: Option<SocketAddr>, last: &LastHost) -> Result<(), Fault> {
+pub(super) fn address(
+    parts: &mut Parts,
+    scheme: Scheme,
+    local: Option<SocketAddr>,
+    last: &LastHost,
+) -> Result<(), Fault> {
     if parts.method == Method::CONNECT {
         return Err(Fault::bad_request("`CONNECT` is for proxies; this is a server"));
     }
@@ -57,7 +62,7 @@ pub(super) fn address(parts: &mut Parts, local: Option<SocketAddr>, last: &LastH
         parts.headers.insert(header::HOST, value);
     }
     let mut uri = http::uri::Parts::default();
-    uri.scheme = Some(Scheme::HTTP);
+    uri.scheme = Some(scheme);
     uri.authority = Some(authority);
     uri.path_and_query = Some(parts.uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/")));
     parts.uri =
@@ -150,7 +155,7 @@ mod tests {
         let last = LastHost::default();
         // The second time from memory.
         let mut again = parts.clone();
-        let both = (address(&mut parts, local, &last), address(&mut again, local, &last));
+        let both = (address(&mut parts, Scheme::HTTP, local, &last), address(&mut again, Scheme::HTTP, local, &last));
         assert_eq!(both.0.is_ok(), both.1.is_ok());
         match (both.0, expected) {
             (Ok(()), Ok(expected)) => {

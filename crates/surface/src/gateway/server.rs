@@ -1,11 +1,11 @@
-//! The threads: each has a runtime and a listener of its own, and keeps what it accepts.
+//! The threads: each has a runtime and listeners of its own, and keeps what it accepts.
 //!
 //! A current-thread runtime per core costs a quarter less CPU a request than one runtime for all. The exception is a
 //! connection with several HTTP/2 streams at once: those are spread, so that one client is not held to one core.
 
 use std::{
     convert::Infallible,
-    io,
+    fmt, io,
     net::TcpListener as StdListener,
     sync::{
         Arc,
@@ -16,6 +16,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use futures::future::join_all;
 use http::Request;
 use hyper::{
     body::Incoming,
@@ -25,15 +26,18 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use samara_telemetry::HostMetrics;
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     runtime::{self, Handle, Runtime},
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
 };
+use tokio_rustls::TlsAcceptor;
 
 use super::{
     connection::{Life, Lives, Patience, Socket, drive, speaks_http2},
     request::LastHost,
     site::{Ends, Site},
+    tls::{self, Tls},
 };
 
 /// Streams of one HTTP/2 connection at once; more wait at the client.
@@ -62,6 +66,18 @@ pub(super) struct Bounds {
     pub(super) connections: usize,
 }
 
+/// A port, and what is spoken at it.
+#[derive(Debug)]
+pub(super) struct Door {
+    /// One for each thread.
+    pub(super) listeners: Vec<StdListener>,
+    /// `None` for plain HTTP.
+    pub(super) tls: Option<Arc<Tls>>,
+}
+
+/// One thread's share of a door.
+type Entrance = (StdListener, Option<Arc<Tls>>);
+
 /// How far the end has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Stage {
@@ -72,25 +88,32 @@ enum Stage {
     Ended,
 }
 
-/// Serves `site` on `listeners`, one thread each, until `shutdown`; then finishes what is in flight within `drain`.
+/// Serves `site` at `doors`, with a thread for each listener of one, until `shutdown`; then finishes what is in flight within `drain`.
 ///
 /// # Errors
 /// A thread could not be started.
 pub(super) async fn serve(
-    listeners: Vec<StdListener>,
+    doors: Vec<Door>,
     site: Arc<Site>,
     bounds: Bounds,
     metrics: HostMetrics,
     shutdown: impl Future<Output = ()>,
     drain: Duration,
 ) -> anyhow::Result<()> {
-    let runtimes: Vec<Runtime> = listeners.iter().map(|_| runtime()).collect::<Result<_, _>>()?;
+    let mut entrances: Vec<Vec<Entrance>> = Vec::new();
+    for Door { listeners, tls } in doors {
+        entrances.resize_with(entrances.len().max(listeners.len()), Vec::new);
+        for (entrances, listener) in entrances.iter_mut().zip(listeners) {
+            entrances.push((listener, tls.clone()));
+        }
+    }
+    let runtimes: Vec<Runtime> = entrances.iter().map(|_| runtime()).collect::<Result<_, _>>()?;
     let handles: Arc<[Handle]> = runtimes.iter().map(|runtime| runtime.handle().clone()).collect();
     let slots = Arc::new(Semaphore::new(bounds.connections.clamp(1, Semaphore::MAX_PERMITS)));
     let (stage, _) = watch::channel(Stage::Serving);
     let (alive, mut ended) = mpsc::channel::<Infallible>(1);
     let mut threads = Vec::new();
-    for (index, (listener, runtime)) in listeners.into_iter().zip(runtimes).enumerate() {
+    for (index, (entrances, runtime)) in entrances.into_iter().zip(runtimes).enumerate() {
         let worker = Arc::new(Worker {
             site: Arc::clone(&site),
             bounds,
@@ -102,7 +125,7 @@ pub(super) async fn serve(
         });
         let stages = stage.subscribe();
         let run = move || {
-            let served = runtime.block_on(worker.run(listener, stages));
+            let served = runtime.block_on(worker.run(entrances, stages));
             // Whatever is left is over its time.
             runtime.shutdown_background();
             served
@@ -146,16 +169,22 @@ struct Worker {
 }
 
 impl Worker {
-    async fn run(self: Arc<Self>, listener: StdListener, mut stages: watch::Receiver<Stage>) -> anyhow::Result<()> {
-        let listener = TcpListener::from_std(listener).context("while listening")?;
+    async fn run(self: Arc<Self>, entrances: Vec<Entrance>, mut stages: watch::Receiver<Stage>) -> anyhow::Result<()> {
+        let mut accepting = Vec::new();
+        for (listener, tls) in entrances {
+            let listener = TcpListener::from_std(listener).context("while listening")?;
+            accepting.push(Arc::clone(&self).accept(listener, tls));
+        }
         let lives = self.lives.clone();
         let patience = self.bounds.patience;
+        // From here on only those that accept and connections keep this worker: it is how its end is known.
+        drop(self);
         let sweeper = tokio::spawn({
             let lives = lives.clone();
             async move { lives.sweep(patience).await }
         });
         tokio::select! {
-            () = self.accept(listener) => {}
+            _ = join_all(accepting) => {}
             _ = stages.wait_for(|stage| *stage >= Stage::Draining) => {}
         }
         lives.drain();
@@ -167,7 +196,7 @@ impl Worker {
     }
 
     /// Accepts for ever; dropped, it closes the listener.
-    async fn accept(self: Arc<Self>, listener: TcpListener) {
+    async fn accept(self: Arc<Self>, listener: TcpListener, tls: Option<Arc<Tls>>) {
         let mut failing = false;
         loop {
             match listener.accept().await {
@@ -175,10 +204,14 @@ impl Worker {
                     failing = false;
                     // Whoever finds all slots taken waits, and those behind wait with the kernel.
                     let Ok(slot) = Arc::clone(&self.slots).acquire_owned().await else { return };
-                    let ends = Ends { peer, local: stream.local_addr().ok() };
+                    let ends = Ends { peer, local: stream.local_addr().ok(), secure: tls.is_some(), certificate: None };
                     let connection =
                         Connection { _open: Open::new(&self.metrics), worker: Arc::clone(&self), _slot: slot };
-                    tokio::spawn(connection.serve(stream, ends));
+                    // Two futures: a plain connection is not to take the space of a handshake.
+                    match &tls {
+                        None => drop(tokio::spawn(connection.serve(stream, ends))),
+                        Some(tls) => drop(tokio::spawn(connection.serve_secure(stream, ends, tls.acceptor()))),
+                    }
                 }
                 Err(error) => {
                     // Most are of a client that left before it was accepted; others, such as no descriptors, pass.
@@ -210,6 +243,11 @@ impl Drop for Open {
     }
 }
 
+/// A socket, or TLS over one: each is compiled for itself, so that the plain one pays nothing for the other.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for S {}
+
 /// One accepted connection.
 struct Connection {
     worker: Arc<Worker>,
@@ -226,21 +264,53 @@ impl Connection {
         let life = self.worker.lives.begin();
         let speaks = tokio::time::timeout(self.worker.bounds.header_timeout, speaks_http2(&stream));
         let Some(Ok(Ok(http2))) = drive(&life, speaks, |_| false).await else { return };
-        let ended = if http2 { self.http2(stream, ends, &life).await } else { self.http1(stream, ends, &life).await };
+        let peer = ends.peer;
+        let socket = Socket { stream, life: Arc::clone(&life), heads: !http2 };
+        let ended = if http2 { self.http2(socket, ends, &life).await } else { self.http1(socket, ends, &life).await };
         if let Some(Err(error)) = ended {
-            tracing::debug!(peer = %ends.peer, "a connection broke: {error}");
+            tracing::debug!(%peer, "a connection broke: {error}");
         }
     }
 
-    async fn http1(&self, stream: TcpStream, ends: Ends, life: &Arc<Life>) -> Option<hyper::Result<()>> {
+    async fn serve_secure(self, stream: TcpStream, mut ends: Ends, acceptor: TlsAcceptor) {
+        if stream.set_nodelay(true).is_err() {
+            return;
+        }
+        let peer = ends.peer;
+        let life = self.worker.lives.begin();
+        // Below TLS, so that it sees what the client takes; the sweeper gives the handshake the time of a head.
+        let socket = Socket { stream, life: Arc::clone(&life), heads: true };
+        let shaken = drive(&life, acceptor.accept(socket), |_| false).await;
+        let failed = |why: &dyn fmt::Display| {
+            self.worker.metrics.tls_handshake_failures.inc();
+            tracing::debug!(%peer, "no TLS handshake: {why}");
+        };
+        let mut stream = match shaken {
+            Some(Ok(stream)) => stream,
+            Some(Err(error)) => return failed(&error),
+            None => return failed(&"it took too long, or this host is ending"),
+        };
+        let (socket, session) = stream.get_mut();
+        let http2 = session.alpn_protocol() == Some(tls::HTTP2);
+        socket.heads = !http2;
+        match session.peer_certificates().and_then(<[_]>::first).map(tls::client_certificate).transpose() {
+            Ok(certificate) => ends.certificate = certificate.map(Arc::new),
+            Err(error) => return failed(&error),
+        }
+        let ended = if http2 { self.http2(stream, ends, &life).await } else { self.http1(stream, ends, &life).await };
+        if let Some(Err(error)) = ended {
+            tracing::debug!(%peer, "a connection broke: {error}");
+        }
+    }
+
+    async fn http1<S: Stream>(&self, stream: S, ends: Ends, life: &Arc<Life>) -> Option<hyper::Result<()>> {
         let bounds = &self.worker.bounds;
         let site = &self.worker.site;
         let last = LastHost::default();
         let service = service_fn(|request: Request<Incoming>| {
-            let answer = site.answer(request, ends, &last, life.begin());
+            let answer = site.answer(request, &ends, &last, life.begin());
             async { Ok::<_, Infallible>(answer.await) }
         });
-        let socket = TokioIo::new(Socket { stream, life: Arc::clone(life), heads: true });
         let mut http1 = http1::Builder::new();
         http1
             // The sweeper's business.
@@ -250,24 +320,23 @@ impl Connection {
         if bounds.header_fields > FREE_FIELDS {
             http1.max_headers(bounds.header_fields);
         }
-        drive(life, http1.serve_connection(socket, service), |connection| {
+        drive(life, http1.serve_connection(TokioIo::new(stream), service), |connection| {
             connection.graceful_shutdown();
             true
         })
         .await
     }
 
-    async fn http2(&self, stream: TcpStream, ends: Ends, life: &Arc<Life>) -> Option<hyper::Result<()>> {
+    async fn http2<S: Stream>(&self, stream: S, ends: Ends, life: &Arc<Life>) -> Option<hyper::Result<()>> {
         life.speaks_http2();
         let bounds = &self.worker.bounds;
         let site = Arc::clone(&self.worker.site);
         let lives = Arc::clone(life);
         let last = LastHost::default();
         let service = service_fn(move |request: Request<Incoming>| {
-            let answer = site.answer(request, ends, &last, lives.begin());
+            let answer = site.answer(request, &ends, &last, lives.begin());
             async { Ok::<_, Infallible>(answer.await) }
         });
-        let socket = TokioIo::new(Socket { stream, life: Arc::clone(life), heads: false });
         let spread = Spread { life: Some(Arc::clone(life)), ..self.worker.spread.clone() };
         let connection = http2::Builder::new(spread)
             .max_concurrent_streams(MAX_STREAMS)
@@ -275,7 +344,7 @@ impl Connection {
             .max_local_error_reset_streams(MAX_ERROR_RESETS)
             .max_header_list_size(u32::try_from(bounds.header_bytes).unwrap_or(u32::MAX))
             .max_send_buf_size(STREAM_BUFFER_BYTES)
-            .serve_connection(socket, service);
+            .serve_connection(TokioIo::new(stream), service);
         drive(life, connection, |connection| {
             connection.graceful_shutdown();
             true

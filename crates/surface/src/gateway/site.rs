@@ -1,17 +1,18 @@
 //! From a request to its response: address, route, the workload's shape, the reply.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{future::ready, net::SocketAddr, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 use http::{
     Method, Request, Response, Uri,
     header::{CONTENT_LENGTH, CONTENT_TYPE, HOST},
     request::Parts,
-    uri::Authority,
+    uri::{Authority, Scheme},
 };
 use hyper::body::Incoming;
 use samara_model::{
-    Body, Call, Caller, Fault, HttpCall, Match, Miss, Reply, RouteTable, Shape, WorkloadId, route::MAX_PATH_BYTES,
+    Body, Call, Caller, ClientCertificate, Fault, HttpCall, Match, Miss, Reply, RouteTable, Shape, WorkloadId,
+    route::MAX_PATH_BYTES,
 };
 use samara_telemetry::{Observer, Watch};
 
@@ -36,13 +37,19 @@ pub(super) struct Site {
     pub(super) header_fields: usize,
     /// Who is told of each request.
     pub(super) observer: Option<Observer>,
+    /// The port of HTTPS, where plain HTTP only sends clients there.
+    pub(super) redirect: Option<u16>,
 }
 
 /// The two ends of a connection.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Ends {
     pub(super) peer: SocketAddr,
     pub(super) local: Option<SocketAddr>,
+    /// Whether TLS is between them.
+    pub(super) secure: bool,
+    /// What the client showed of itself, verified.
+    pub(super) certificate: Option<Arc<ClientCertificate>>,
 }
 
 /// Why a request was not answered by its workload, and whose it was.
@@ -70,7 +77,7 @@ impl Site {
     pub(super) fn answer(
         self: &Arc<Self>,
         request: Request<Incoming>,
-        ends: Ends,
+        ends: &Ends,
         last: &LastHost,
         in_flight: InFlight,
     ) -> impl Future<Output = Response<body::Outgoing>> + Send + use<> {
@@ -108,7 +115,7 @@ impl Site {
     fn begin(
         self: &Arc<Self>,
         request: Request<Incoming>,
-        ends: Ends,
+        ends: &Ends,
         last: &LastHost,
         watch: &Watch,
     ) -> Result<Begun, Refusal> {
@@ -117,8 +124,13 @@ impl Site {
             let message = format!("over {} header fields", self.header_fields);
             return Err(Fault::Caller { status: 431, message }.into());
         }
-        request::address(&mut parts, ends.local, last)?;
-        let caller = Caller { peer: Some(ends.peer), local: ends.local, secure: false };
+        let scheme = if ends.secure { Scheme::HTTPS } else { Scheme::HTTP };
+        request::address(&mut parts, scheme, ends.local, last)?;
+        if let (false, Some(port)) = (ends.secure, self.redirect) {
+            return Ok(Begun::Adapted(Box::pin(ready(reply::to_https(&parts.uri, port).map_err(Refusal::from)))));
+        }
+        let certificate = ends.certificate.clone();
+        let caller = Caller { peer: Some(ends.peer), local: ends.local, secure: ends.secure, certificate };
         let body = body::noted(body::incoming(incoming, self.body_timeout), watch);
         let found = self.find(&parts)?;
         if found.value.target.shape() == Shape::Http {

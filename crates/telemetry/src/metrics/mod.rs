@@ -54,6 +54,14 @@ pub struct HostMetrics {
     pub access_log_dropped: Counter<u64, AtomicU64>,
     /// Open client connections.
     pub http_connections: Gauge,
+    /// Connections that did not become TLS.
+    pub tls_handshake_failures: Counter<u64, AtomicU64>,
+    /// Times changed certificates were taken.
+    pub tls_reloads: Counter<u64, AtomicU64>,
+    /// Times changed certificates were refused.
+    pub tls_reload_failures: Counter<u64, AtomicU64>,
+    /// When the first certificate expires, in seconds since 1970.
+    pub tls_certificate_expiry: Gauge,
     compile_seconds: Histogram,
 }
 
@@ -87,6 +95,10 @@ impl HostMetrics {
             code_cache_rejected: counter(registry, names::CODE_CACHE_REJECTED),
             access_log_dropped: counter(registry, names::ACCESS_LOG_DROPPED),
             http_connections: gauge(registry, names::HTTP_CONNECTIONS),
+            tls_handshake_failures: counter(registry, names::TLS_HANDSHAKE_FAILURES),
+            tls_reloads: counter(registry, names::TLS_RELOADS),
+            tls_reload_failures: counter(registry, names::TLS_RELOAD_FAILURES),
+            tls_certificate_expiry: gauge(registry, names::TLS_CERTIFICATE_EXPIRY),
             compile_seconds,
         }
     }

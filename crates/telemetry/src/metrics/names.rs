@@ -46,6 +46,10 @@ names! {
     COMPILE_SECONDS = "samara_compile_seconds", "Wall time of compiling a module";
     ACCESS_LOG_DROPPED = "samara_access_log_dropped_lines_total", "Lines of the access log dropped because nobody took them in time";
     HTTP_CONNECTIONS = "samara_http_connections", "Open client connections";
+    TLS_HANDSHAKE_FAILURES = "samara_tls_handshake_failures_total", "Connections that did not become TLS: broken off, refused, too slow";
+    TLS_RELOADS = "samara_tls_reloads_total", "Times changed certificates were taken";
+    TLS_RELOAD_FAILURES = "samara_tls_reload_failures_total", "Times changed certificates were refused and the old ones went on";
+    TLS_CERTIFICATE_EXPIRY = "samara_tls_certificate_expiry_seconds", "When the first of the certificates served expires, in seconds since 1970; 0 without TLS";
     BUILD = "samara_build_info", "The version that runs";
 }
 

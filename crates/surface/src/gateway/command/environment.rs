@@ -41,13 +41,24 @@ pub(super) fn of(
     set("PATH_INFO", &info);
     set("QUERY_STRING", query);
     set("SERVER_NAME", parts.uri.host().unwrap_or_default());
-    let port = parts.uri.port_u16().or(caller.local.map(|local| local.port())).unwrap_or(80);
+    let port =
+        parts.uri.port_u16().or(caller.local.map(|local| local.port())).unwrap_or(if caller.secure { 443 } else { 80 });
     set("SERVER_PORT", &port.to_string());
     if let Some(peer) = caller.peer {
         let address = peer.ip().to_canonical().to_string();
         set("REMOTE_ADDR", &address);
         set("REMOTE_HOST", &address);
         set("REMOTE_PORT", &peer.port().to_string());
+    }
+    if caller.secure {
+        set("HTTPS", "on");
+        // As servers have named them for long; none can be forged, since headers become `HTTP_...`.
+        set("SSL_CLIENT_VERIFY", if caller.certificate.is_some() { "SUCCESS" } else { "NONE" });
+    }
+    if let Some(certificate) = &caller.certificate {
+        set("SSL_CLIENT_S_DN", &certificate.subject);
+        set("SSL_CLIENT_I_DN", &certificate.issuer);
+        set("SSL_CLIENT_M_SERIAL", &certificate.serial);
     }
     if let Some(length) = body.size_hint().exact().filter(|length| *length > 0) {
         set("CONTENT_LENGTH", &length.to_string());

@@ -4,6 +4,7 @@ mod http1;
 mod http2;
 mod shapes;
 mod timeouts;
+mod tls;
 
 use std::{fmt, net::SocketAddr, num::NonZeroUsize, sync::Arc, time::Duration};
 
@@ -108,6 +109,7 @@ fn channel() -> (mpsc::Sender<Result<Bytes, Fault>>, Body) {
 /// A gateway that serves until it is dropped or drained.
 struct Server {
     address: SocketAddr,
+    https: Option<SocketAddr>,
     admin: SocketAddr,
     metrics: Arc<Metrics>,
     shutdown: Option<oneshot::Sender<()>>,
@@ -128,15 +130,21 @@ impl Server {
             let methods: Vec<http::Method> = method.iter().map(|method| method.parse().unwrap()).collect();
             table.insert(None, &methods, &path.parse().unwrap(), (*destination).clone()).unwrap();
         }
-        let (address, admin) = (gateway.http_address(), gateway.admin_address().unwrap());
+        let (address, admin) = (gateway.http_address().unwrap_or(any), gateway.admin_address().unwrap());
+        let https = gateway.https_address();
         let (shutdown, stop) = oneshot::channel();
         let metrics = Metrics::new();
         let served = tokio::spawn(gateway.run(table, Arc::clone(&metrics), stop.map(drop)));
-        Self { address, admin, metrics, shutdown: Some(shutdown), served }
+        Self { address, https, admin, metrics, shutdown: Some(shutdown), served }
     }
 
     fn new(routes: &[(&str, &Destination)]) -> Self {
         Self::with(routes, |_| {})
+    }
+
+    /// Where it serves HTTPS.
+    fn https(&self) -> SocketAddr {
+        self.https.unwrap()
     }
 
     async fn client(&self) -> Client {
