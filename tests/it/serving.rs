@@ -57,6 +57,12 @@ impl Apps {
         Self(folder)
     }
 
+    /// With one more file.
+    pub(crate) fn with(self, file: &str, text: &str) -> Self {
+        fs::write(self.path(file), with_guests(text)).unwrap();
+        self
+    }
+
     pub(crate) fn path(&self, file: &str) -> PathBuf {
         self.0.path().join(file)
     }

@@ -1,9 +1,17 @@
-//! Every guest under `guests/hostile/`: one attack each, and the fault that stops it.
+//! Hostile guests and hostile clients: each attack has a verdict, and its neighbours go on.
+//!
+//! `table` has the attacks that a guest's own code makes, which `shapes` turns into every kind of guest; `suite` serves
+//! all of them in one host and asks a neighbour in it all the while. Here are the guests of `guests/hostile/`, run one by
+//! one by `samara run`.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
+
+mod shapes;
+mod suite;
+mod table;
 
 use crate::{guests, samara, serving::serve_app};
 
@@ -57,6 +65,12 @@ fn no_attack_is_without_a_test() {
         assert!(name == "long-line" || TABLE.iter().any(|(known, ..)| *known == name), "`{name}` is in no table");
     }
 }
+
+/// The operator's file of every suite here: clients that do nothing are given up soon.
+const HOST: &str = r#"
+    http = { header_timeout = "1s", body_timeout = "1s" }
+    [tenant.default]
+"#;
 
 /// One kind of guest each, with a way to loop, to take all memory and to recurse without end.
 const KINDS: &str = r#"
