@@ -106,7 +106,12 @@ fn two_apps_cannot_claim_one_route() {
     };
     let apps = Apps::new(&[("one.toml", &app("one")), ("two.toml", &app("two"))]);
     let both = samara("serve --listen 127.0.0.1:0 --admin 127.0.0.1:0 one.toml two.toml").within(apps.folder()).run();
-    assert!(both.code == 2 && both.stderr.contains("two.toml:3: ") && both.stderr.contains("at one.toml:3"), "{both}");
+    assert!(
+        both.code == 2
+            && both.stderr.contains("two.toml:3 (app default/two): ")
+            && both.stderr.contains("at one.toml:3 (app default/one)"),
+        "{both}"
+    );
 }
 
 #[test]

@@ -26,6 +26,7 @@ mod run;
 mod see;
 mod serve;
 mod serving;
+mod swap;
 mod tidy;
 mod tls;
 

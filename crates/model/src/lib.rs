@@ -25,6 +25,6 @@ pub use grant::{
     AddressRule, Capability, FsGrant, Grants, HttpGrant, KvGrant, KvOperation, NetGrant, OriginRule, ParseGrantError,
 };
 pub use limit::{GUARDED_FEATURES, Limits};
-pub use name::{NameError, Tenant, WorkloadId};
+pub use name::{AppId, NameError, Tenant, WorkloadId};
 pub use route::{Match, Miss, Pattern, Route, RouteTable};
 pub use unit::{UnitError, format_bytes, format_duration, parse_bytes, parse_duration, parse_rate};

@@ -48,6 +48,32 @@ impl fmt::Display for Tenant {
     }
 }
 
+/// One app's full name: unique in a process.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AppId {
+    /// Whose it is.
+    pub tenant: Tenant,
+    /// Its name.
+    pub name: Arc<str>,
+}
+
+impl AppId {
+    /// The app of this name.
+    ///
+    /// # Errors
+    /// One of the names breaks the rule for names.
+    pub fn new(tenant: &str, name: &str) -> Result<Self, NameError> {
+        check_name(name)?;
+        Ok(Self { tenant: Tenant::new(tenant)?, name: name.into() })
+    }
+}
+
+impl fmt::Display for AppId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.tenant, self.name)
+    }
+}
+
 /// One workload's full name: unique in a process.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WorkloadId {

@@ -92,7 +92,7 @@ impl Runtime {
         }
     }
 
-    async fn reserve(&self, workload: &Workload) -> Result<Reserved, Fault> {
+    pub(crate) async fn reserve(&self, workload: &Workload) -> Result<Reserved, Fault> {
         if let Some(reserved) = workload.engine.gate.try_reserve(workload.footprint) {
             return Ok(reserved);
         }
@@ -118,7 +118,7 @@ struct CallState {
     replied: AtomicBool,
 }
 
-enum Instance {
+pub(crate) enum Instance {
     Kept(Idle),
     Fresh(Reserved),
 }
@@ -166,7 +166,7 @@ impl Run {
         }
         account.end(result.map(drop));
         if keep {
-            workload.idle.lock().push(Idle { live, reserved, served: served + 1 });
+            workload.keep(Idle { live, reserved, served: served + 1 });
             // Whoever began to wait for slots while this call ran would wait for ever behind an idle instance.
             if workload.engine.gate.has_waiting() {
                 runtime.evict_idle();
@@ -177,7 +177,12 @@ impl Run {
 
 impl Instance {
     /// A guest for this call: the kept one, or a new one in the slots that were reserved.
-    fn enter(self, workload: &Workload, call: &mut Call, meter: &Arc<Meter>) -> Result<(Reserved, Live, u32), Fault> {
+    pub(crate) fn enter(
+        self,
+        workload: &Workload,
+        call: &mut Call,
+        meter: &Arc<Meter>,
+    ) -> Result<(Reserved, Live, u32), Fault> {
         let abi = workload.ready.open(call);
         match self {
             Self::Kept(Idle { mut live, reserved, served }) => {

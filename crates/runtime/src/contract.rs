@@ -65,7 +65,8 @@ impl fmt::Debug for LinkTarget<'_> {
     }
 }
 
-/// A module linked against everything its contract provides, before its first instance.
+/// A module linked against everything its contract provides, before its first instance. Clones share what they hold.
+#[derive(Clone)]
 pub enum Linked {
     /// A core module.
     Module(wasmtime::InstancePre<Guest>),

@@ -8,6 +8,7 @@
 mod authority;
 mod backtrace;
 mod call;
+mod canary;
 mod compile;
 mod contract;
 mod engine;

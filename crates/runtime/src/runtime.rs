@@ -177,7 +177,13 @@ impl Runtime {
         let linked = self
             .link(contract, &placed.engine, &code, definition.strict, &mut warnings)
             .map_err(|why| Fault::Config(format!("workload `{id}`: {why}")))?;
-        let loaded = Loaded { module: &module, code: &code, linked, shape: fit.shape, settings: &definition.settings };
+        let loaded = Loaded {
+            module: &module,
+            code: &code,
+            linked: linked.clone(),
+            shape: fit.shape,
+            settings: &definition.settings,
+        };
         let ready = contract.prepare(loaded).await?;
 
         let authority = Authority::new(
@@ -202,6 +208,8 @@ impl Runtime {
             queued: 0.into(),
             reuse: definition.reuse,
             idle: Mutex::default(),
+            resting: false.into(),
+            linked,
             trace: std::sync::OnceLock::new(),
             faults: LastFaults::default(),
             source: Source::find(&definition.bytes),

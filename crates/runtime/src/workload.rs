@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -13,7 +13,7 @@ use samara_model::{Fault, Limits, Shape, WorkloadId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
-    CallTrace, Contract, FaultRecord, Live, Ready,
+    CallTrace, Contract, FaultRecord, Linked, Live, Ready,
     authority::Authority,
     backtrace::Source,
     engine::EngineHandle,
@@ -47,6 +47,9 @@ pub struct Workload {
     pub(crate) queued: AtomicU32,
     pub(crate) reuse: u32,
     pub(crate) idle: Mutex<Vec<Idle>>,
+    /// Set while no new calls are sent here: nothing is kept for a next one.
+    pub(crate) resting: AtomicBool,
+    pub(crate) linked: Linked,
     pub(crate) trace: OnceLock<CallTrace>,
     pub(crate) faults: LastFaults,
     pub(crate) source: Option<Source>,
@@ -86,6 +89,12 @@ impl Workload {
             faults.iter_mut().filter_map(|fault| fault.backtrace.as_mut()).for_each(|backtrace| source.tell(backtrace));
         }
         faults
+    }
+
+    /// Calls of this version being served.
+    pub fn in_flight(&self) -> u32 {
+        let free = u32::try_from(self.running.available_permits()).unwrap_or(u32::MAX);
+        self.limits().concurrency.saturating_sub(free)
     }
 
     /// Tells every crossing of its calls from now on. A second trace is ignored.
@@ -145,6 +154,26 @@ impl Workload {
 
     fn busy(&self, why: &str) -> Fault {
         Fault::Busy { why: format!("workload `{}`: {why}", self.id), retry_after: RETRY_AFTER, quota: false }
+    }
+
+    /// Says whether calls are still sent here. A version that rests keeps no instances; its running calls go on.
+    pub fn set_resting(&self, resting: bool) {
+        self.resting.store(resting, Ordering::Release);
+        if resting {
+            self.evict_idle();
+        }
+    }
+
+    /// Keeps an instance for the next call, if there will be one.
+    pub(crate) fn keep(&self, instance: Idle) {
+        let mut idle = self.idle.lock();
+        // Under the lock, as `set_resting` empties the list after it has set the flag.
+        if !self.resting.load(Ordering::Acquire) {
+            idle.push(instance);
+            return;
+        }
+        drop(idle);
+        drop(instance);
     }
 
     /// Drops the kept instances, so that others may have their slots.

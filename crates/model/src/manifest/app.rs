@@ -25,12 +25,23 @@ pub struct App {
     pub version: Option<String>,
     /// Whose it is.
     pub tenant: Tenant,
+    /// The request that a new version must answer before it serves.
+    pub canary: Option<Canary>,
     /// Its workloads, in the order of the file.
     pub workloads: Vec<Workload>,
     /// Its stores, in the order of the file.
     pub stores: Vec<Store>,
     /// Its triggers, in the order of the file.
     pub triggers: Vec<Trigger>,
+}
+
+/// A `GET` that tells whether a version works: `/healthz`, or `shop.test/healthz` for a route of one host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Canary {
+    /// The host asked for; `None` is any.
+    pub host: Option<String>,
+    /// The path, and perhaps a query.
+    pub path: String,
 }
 
 /// Where a workload's artifact comes from.
@@ -151,6 +162,7 @@ impl App {
             name,
             version: None,
             tenant: Tenant::default(),
+            canary: None,
             workloads: vec![workload],
             stores: Vec::new(),
             triggers: vec![trigger],
@@ -242,18 +254,36 @@ fn read(mut root: Reader<'_>, file: &Path) -> Option<App> {
             item.problem(format!("store `{store}` is not declared; `[store.{store}]` would declare it{near}"));
         }
     }
-    let (name, version, tenant) = head?;
-    Some(App { file: file.to_owned(), name: name?, version, tenant, workloads, stores, triggers })
+    let Head { name, version, tenant, canary } = head?;
+    Some(App { file: file.to_owned(), name: name?, version, tenant, canary, workloads, stores, triggers })
 }
 
-fn read_head(mut reader: Reader<'_>) -> (Option<String>, Option<String>, Tenant) {
+/// The table `[app]`.
+struct Head {
+    name: Option<String>,
+    version: Option<String>,
+    tenant: Tenant,
+    canary: Option<Canary>,
+}
+
+fn read_head(mut reader: Reader<'_>) -> Head {
     let name = reader
         .require("name", "name = \"shop\"")
         .and_then(|item| item.parse("shop", |name| check_name(name).map(|()| name.to_owned())));
     let version = reader.take("version").and_then(|item| item.text("1.0.0")).map(str::to_owned);
     let tenant = reader.take("tenant").and_then(|item| item.parse("acme", Tenant::new)).unwrap_or_default();
+    let canary = reader.take("canary").and_then(|item| item.parse("/healthz", read_canary));
     reader.finish();
-    (name, version, tenant)
+    Head { name, version, tenant, canary }
+}
+
+fn read_canary(text: &str) -> Result<Canary, String> {
+    let (host, path) = text.split_at(text.find('/').unwrap_or(text.len()));
+    let host = if host.is_empty() { None } else { Some(route::parse_host(host)?) };
+    match path.parse::<http::uri::PathAndQuery>() {
+        Ok(_) if path.starts_with('/') => Ok(Canary { host, path: path.to_owned() }),
+        _ => Err(format!("`{text}` is not a path to ask for; write `/healthz`, or `shop.test/healthz`")),
+    }
 }
 
 /// The entries of `[workload.*]` or `[store.*]` whose names are names.

@@ -12,7 +12,7 @@ use super::{
     reader::{Item, Reader, Report},
     tls::Tls,
 };
-use crate::{Tenant, parse_bytes, parse_duration, parse_rate};
+use crate::{Tenant, parse_bytes, parse_duration, parse_rate, route::parse_host};
 
 /// Where HTTP is served when nobody says otherwise.
 pub const LISTEN_HTTP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
@@ -52,6 +52,10 @@ pub struct Host {
     pub instances: Option<u32>,
     /// The bounds of connections.
     pub http: HttpSettings,
+    /// Where the admin token is, as the file writes it; `None` is the user's own.
+    pub admin_token: Option<PathBuf>,
+    /// Names that the admin address may be asked by, beside addresses and `localhost`.
+    pub admin_hosts: Vec<String>,
     /// How logs are written.
     pub log: LogFormat,
     /// How the access log is written; `None` leaves it to the command line, then there is none.
@@ -71,6 +75,8 @@ impl Default for Host {
             wasi03: true,
             instances: None,
             http: HttpSettings::default(),
+            admin_token: None,
+            admin_hosts: Vec::new(),
             log: LogFormat::default(),
             access_log: None,
         }
@@ -151,6 +157,9 @@ impl Host {
         if let Some(tls) = &mut self.tls {
             tls.resolve_paths(folder);
         }
+        if let Some(token) = &mut self.admin_token {
+            *token = folder.join(&*token);
+        }
     }
 
     /// What a tenant may use.
@@ -183,6 +192,12 @@ fn read(mut root: Reader<'_>, file: &Path) -> Host {
     }
     if let Some(reader) = section(&mut root, "http") {
         read_http(reader, &mut host.http);
+    }
+    if let Some(mut reader) = section(&mut root, "admin") {
+        host.admin_token = reader.take("token_file").and_then(|item| item.text("admin.token")).map(PathBuf::from);
+        host.admin_hosts =
+            reader.take("hosts").and_then(|item| item.list("ops.example", parse_host)).unwrap_or_default();
+        reader.finish();
     }
     if let Some(mut reader) = section(&mut root, "engine") {
         host.wasi03 = reader.take("wasi03").and_then(|item| item.boolean()).unwrap_or(true);

@@ -20,7 +20,7 @@ mod tls;
 
 use std::{fmt, path::PathBuf};
 
-pub use app::{App, Source, Store, Trigger, Workload};
+pub use app::{App, Canary, Source, Store, Trigger, Workload};
 pub use host::{
     BODY_TIMEOUT, HEADER_TIMEOUT, Host, HttpSettings, IDLE_TIMEOUT, LISTEN_ADMIN, LISTEN_HTTP, LISTEN_HTTPS, LogFormat,
     MAX_CONNECTIONS, TenantQuota, UnknownTenant,

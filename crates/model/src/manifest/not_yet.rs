@@ -45,7 +45,6 @@ const NOT_YET: &[NotYet] = &[
     key("trigger", "admission", "`admission` triggers"),
     key("trigger", "files", "static files (`files`)"),
     key("trigger", "traffic", "traffic splits (`traffic`)"),
-    key("host", "admin", "admin tokens (`[admin]`)"),
     key("host", "trust", "trust policies (`[trust]`)"),
     key("telemetry", "otlp", "OpenTelemetry exports (`otlp`)"),
 ];

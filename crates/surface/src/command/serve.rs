@@ -14,11 +14,12 @@ use samara_model::{
     format_bytes,
     manifest::{App, CertificateFiles, Host, LISTEN_ADMIN, LISTEN_HTTP, LISTEN_HTTPS, Store, Tls},
 };
-use samara_runtime::{PoolSize, Runtime};
+use samara_runtime::PoolSize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{CompileArgs, Contracts, Failure, GrantArgs, LimitArgs, ObserveArgs, TraceArgs, runtime};
 use crate::{
+    admin::{self, Admin, Names, Token},
     deploy::{self, Deployment},
     gateway::{Config, Gateway, Https},
 };
@@ -41,9 +42,15 @@ pub struct ServeArgs {
     /// The private key of `--tls-cert`, PEM
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
-    /// Where metrics and health are; port 0 picks one [default: 127.0.0.1:9090]
+    /// Where metrics, health and the admin API are; port 0 picks one [default: 127.0.0.1:9090]
     #[arg(long, value_name = "ADDRESS")]
     pub admin: Option<SocketAddr>,
+    /// The token for changes by the admin API, made if it is not there [default: samara/admin.token in the user's state folder]
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Serve what loads: an app that does not is told in the log and at the admin address, and can be put right there
+    #[arg(long)]
+    pub keep_going: bool,
     /// The operator's file: listeners, tenants, ceilings
     #[arg(long, value_name = "FILE")]
     pub host: Option<PathBuf>,
@@ -89,46 +96,70 @@ impl ServeArgs {
             .enable_all()
             .build()
             .context("starting the async runtime")?;
-        control.block_on(self.serve(contracts, &host, &apps))
+        control.block_on(self.serve(contracts, host, apps))
     }
 
-    async fn serve(self, contracts: Contracts, host: &Host, apps: &[App]) -> Result<ExitCode, Failure> {
-        let admin = self.admin.or(host.listen_admin).unwrap_or(LISTEN_ADMIN);
-        let https = self.https(host).map_err(Failure::Usage)?;
+    async fn serve(self, contracts: Contracts, host: Host, apps: Vec<App>) -> Result<ExitCode, Failure> {
+        let operators = self.admin.or(host.listen_admin).unwrap_or(LISTEN_ADMIN);
+        let https = self.https(&host).map_err(Failure::Usage)?;
         // Whoever has a certificate serves nothing without it unless asked to.
         let plain = https.as_ref().is_none_or(|https| https.tls.redirect);
         let http = self.listen.or(host.listen_http).or(plain.then_some(LISTEN_HTTP));
-        let config = Config { listen: http, https, http: host.http.clone(), ..Config::new(LISTEN_HTTP, Some(admin)) };
+        let config = Config { listen: http, https, http: host.http.clone(), ..Config::new(LISTEN_HTTP) };
         // The ports first: whoever forgot a running host should not wait for modules to compile.
         let gateway = Gateway::bind(config).map_err(Failure::Usage)?;
+        let bound = admin::Bound::bind(operators).map_err(Failure::Usage)?;
+        let admin_address = bound.address();
         let runtime =
             runtime(contracts, PoolSize::of_this_machine(host.instances), &self.compile).with_wasi03(host.wasi03);
-        let runtime = Arc::new(runtime);
-        let gateway = gateway.observed_by(self.observe.observer(host, runtime.metrics())?);
-        let mut deployment = Deployment::default();
+        let gateway = gateway.observed_by(self.observe.observer(&host, runtime.metrics())?);
+        let (token, names) = (self.token(&host)?, Names(host.admin_hosts.clone()));
+        let trace = self.trace;
+        let deployment = Deployment::new(Arc::new(runtime), host, move |workload| trace.follow_served(workload));
+        let deployment = Arc::new(deployment);
+        let admin = Admin::new(Arc::clone(&deployment), token, names)?;
+        let answering = tokio::spawn(Arc::clone(&admin).serve(bound));
         for app in apps {
-            deployment.add(&runtime, host, app).await.map_err(Failure::Usage)?;
+            let name = format!("{}/{}", app.tenant, app.name);
+            match deployment.start(app).await {
+                Err(refused) if self.keep_going => tracing::error!(app = name, "not served: {refused}"),
+                Err(refused) => return Err(Failure::Usage(refused.into())),
+                Ok(()) => {}
+            }
         }
-        for workload in &deployment.workloads {
-            self.trace.follow_served(workload);
-        }
-        let routes = deployment.gateway_routes()?;
+        deployment.publish().map_err(|refused| Failure::Usage(refused.into()))?;
         let (terminated, shutdown) = tokio::sync::oneshot::channel();
         let mut signals = Signals::watch().context("watching signals")?;
-        announce(&deployment, &gateway, &runtime, host).context("printing the routes")?;
-        let metrics = Arc::clone(runtime.metrics());
+        announce(&deployment, &gateway, admin_address).context("printing the routes")?;
+        let metrics = deployment.runtime().metrics().host().clone();
+        let routes = deployment.routes().clone();
         let mut served = std::pin::pin!(gateway.run(routes, metrics, async { drop(shutdown.await) }));
+        admin.set_ready(true);
         tokio::select! {
             ended = &mut served => return ended.map(|()| ExitCode::SUCCESS).map_err(Failure::Other),
             () = signals.next() => {}
         }
+        admin.set_ready(false);
         tracing::info!("draining; a second signal ends at once");
         // The gateway waits on the other end, or has failed, which `served` tells.
         let _waits: Result<(), ()> = terminated.send(());
-        tokio::select! {
+        // Operators may watch the end.
+        let ended = tokio::select! {
             ended = served => ended.map(|()| ExitCode::SUCCESS).map_err(Failure::Other),
             () = signals.next() => Ok(ExitCode::from(INTERRUPTED)),
+        };
+        answering.abort();
+        ended
+    }
+
+    /// The token for changes. Whoever named a file wants it; without a place of its own the host serves, unchanging.
+    fn token(&self, host: &Host) -> Result<Option<Token>, Failure> {
+        if let Some(named) = self.token_file.clone().or_else(|| host.admin_token.clone()) {
+            return Token::read_or_make(&named).map(Some).map_err(Failure::Usage);
         }
+        let Some(file) = admin::default_file() else { return Ok(None) };
+        let token = Token::read_or_make(&file);
+        Ok(token.inspect_err(|error| tracing::warn!("nothing can be changed by the admin API: {error:#}")).ok())
     }
 
     /// Where HTTPS is served and with what, if it is.
@@ -178,17 +209,17 @@ impl ServeArgs {
 }
 
 /// One line per route, on standard output: that is how a program that started us learns the port.
-fn announce(deployment: &Deployment, gateway: &Gateway, runtime: &Runtime, host: &Host) -> anyhow::Result<()> {
+fn announce(deployment: &Deployment, gateway: &Gateway, admin: SocketAddr) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout().lock();
     let (bold, dim, plain) = if stdout.is_terminal() { ("\u{1b}[1m", "\u{1b}[2m", "\u{1b}[0m") } else { ("", "", "") };
-    let redirects = host.tls.as_ref().is_some_and(|tls| tls.redirect);
+    let redirects = deployment.host().tls.as_ref().is_some_and(|tls| tls.redirect);
     let plain_http = gateway.http_address();
     let (scheme, address) = match (plain_http, gateway.https_address()) {
         (_, Some(address)) if redirects || plain_http.is_none() => ("https", address),
         (http, https) => ("http", http.or(https).context("nothing is listened on")?),
     };
-    let rows: Vec<_> = deployment
-        .routes
+    let routes = deployment.routes().load();
+    let rows: Vec<_> = routes
         .routes()
         .iter()
         .map(|route| {
@@ -199,7 +230,7 @@ fn announce(deployment: &Deployment, gateway: &Gateway, runtime: &Runtime, host:
             } else {
                 route.methods.iter().map(http::Method::as_str).collect::<Vec<_>>().join(",")
             };
-            let target = &route.value.destination.target;
+            let target = &route.value.first().target;
             (methods, format!("{scheme}://{host}{}", route.pattern.as_str()), target.id().to_string(), target.shape())
         })
         .collect();
@@ -217,10 +248,8 @@ fn announce(deployment: &Deployment, gateway: &Gateway, runtime: &Runtime, host:
         (Some(_), Some(https)) => writeln!(stdout, "{dim}https{plain} https://{https} serves the same")?,
         _ => {}
     }
-    if let Some(admin) = gateway.admin_address() {
-        writeln!(stdout, "{dim}admin{plain} http://{admin}/metrics")?;
-    }
-    let pool = runtime.pool_size();
+    writeln!(stdout, "{dim}admin{plain} http://{admin}/metrics")?;
+    let pool = deployment.runtime().pool_size();
     writeln!(
         stdout,
         "{dim}pool{plain}  {} instances of up to {} (bounded by {})",
@@ -228,11 +257,6 @@ fn announce(deployment: &Deployment, gateway: &Gateway, runtime: &Runtime, host:
         format_bytes(pool.memory_bytes as u64),
         pool.bound_by
     )?;
-    for workload in &deployment.workloads {
-        for warning in &workload.warnings {
-            tracing::warn!(workload = %workload.id, "{warning}");
-        }
-    }
     stdout.flush().context("printing")
 }
 

@@ -12,7 +12,7 @@ const BACKLOG: u32 = 1024;
 ///
 /// # Errors
 /// The address is taken or cannot be used; the message names it and `option`.
-pub(super) fn listeners(address: SocketAddr, count: usize, option: &str) -> anyhow::Result<Vec<std::net::TcpListener>> {
+pub(crate) fn listeners(address: SocketAddr, count: usize, option: &str) -> anyhow::Result<Vec<std::net::TcpListener>> {
     // The first is bound without SO_REUSEPORT: with it, another process of ours on the port would go unnoticed and take
     // a share of the connections. It joins the group afterwards.
     let first = socket(address)?;

@@ -6,13 +6,13 @@
 //!
 //! Deliberately absent: HTTP/3, upgrades and WebSockets, compression.
 
-mod admin;
 mod body;
 mod command;
 mod connection;
 mod function;
-mod listen;
-mod query;
+pub(crate) mod listen;
+mod probe;
+pub(crate) mod query;
 mod reply;
 mod request;
 mod served;
@@ -26,23 +26,20 @@ mod tls;
 use std::{
     net::{SocketAddr, TcpListener},
     num::NonZeroUsize,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     thread::available_parallelism,
     time::Duration,
 };
 
 use anyhow::Context as _;
-use samara_model::{Limits, RouteTable, manifest::HttpSettings};
-use samara_telemetry::{Metrics, Observer};
+use samara_model::{Limits, manifest::HttpSettings};
+use samara_telemetry::{HostMetrics, Observer};
 
+pub use probe::probe;
 pub use served::Served;
-pub use target::{Destination, Target};
+pub use target::{Answering, Backing, Destination, Routes, Shared, Target};
 pub use tls::Https;
 
-use admin::Admin;
 use connection::Patience;
 use server::{Bounds, Door};
 use site::Site;
@@ -61,8 +58,6 @@ pub struct Config {
     pub listen: Option<SocketAddr>,
     /// Where clients connect over TLS, if anywhere.
     pub https: Option<Https>,
-    /// Where operators connect, if anywhere. Port 0 picks one.
-    pub admin: Option<SocketAddr>,
     /// Time-outs and the number of connections.
     pub http: HttpSettings,
     /// Bytes of one request's head.
@@ -76,21 +71,12 @@ pub struct Config {
 }
 
 impl Config {
-    /// The defaults, at these addresses.
-    pub fn new(listen: SocketAddr, admin: Option<SocketAddr>) -> Self {
+    /// The defaults, at this address.
+    pub fn new(listen: SocketAddr) -> Self {
         let header_bytes = Limits::serve().header_bytes;
         let header_fields = u32::try_from(server::FREE_FIELDS).unwrap_or(u32::MAX);
         let http = HttpSettings::default();
-        Self {
-            listen: Some(listen),
-            https: None,
-            admin,
-            http,
-            header_bytes,
-            header_fields,
-            drain: DRAIN,
-            threads: None,
-        }
+        Self { listen: Some(listen), https: None, http, header_bytes, header_fields, drain: DRAIN, threads: None }
     }
 }
 
@@ -100,7 +86,6 @@ pub struct Gateway {
     config: Config,
     http: Option<(Vec<TcpListener>, SocketAddr)>,
     https: Option<Secure>,
-    admin: Option<(TcpListener, SocketAddr)>,
     observer: Option<Observer>,
 }
 
@@ -134,15 +119,7 @@ impl Gateway {
             }
         };
         let http = config.listen.map(|wanted| shared(wanted, "--listen")).transpose()?;
-        let admin = match config.admin {
-            None => None,
-            Some(wanted) => {
-                let listener = listen::listeners(wanted, 1, "--admin")?.pop();
-                let address = address(listener.as_ref())?;
-                listener.map(|listener| (listener, address))
-            }
-        };
-        Ok(Self { config, http, https, admin, observer: None })
+        Ok(Self { config, http, https, observer: None })
     }
 
     /// Tells each request to an observer, and lets it finish when all have ended.
@@ -161,19 +138,14 @@ impl Gateway {
         self.https.as_ref().map(|https| https.address)
     }
 
-    /// Where operators connect.
-    pub fn admin_address(&self) -> Option<SocketAddr> {
-        self.admin.as_ref().map(|(_, address)| *address)
-    }
-
-    /// Serves until `shutdown` completes, then finishes what is in flight, for [`Config::drain`] at most.
+    /// Serves these routes, and what replaces them, until `shutdown` completes; then finishes what is in flight, for [`Config::drain`] at most.
     ///
     /// # Errors
     /// Threads could not be started, or one of them failed.
     pub async fn run(
         self,
-        routes: RouteTable<Destination>,
-        metrics: Arc<Metrics>,
+        routes: Routes,
+        metrics: HostMetrics,
         shutdown: impl Future<Output = ()>,
     ) -> anyhow::Result<()> {
         let Config { http, header_bytes, header_fields, drain, .. } = self.config;
@@ -195,21 +167,11 @@ impl Gateway {
             observer: self.observer.clone(),
             redirect,
         });
-        let host = metrics.host().clone();
-        let follower = self.https.as_ref().map(|https| tokio::spawn(Arc::clone(&https.tls).watch(host.clone())));
+        let follower = self.https.as_ref().map(|https| tokio::spawn(Arc::clone(&https.tls).watch(metrics.clone())));
         let plain = self.http.map(|(listeners, _)| Door { listeners, tls: None });
         let secure = self.https.map(|https| Door { listeners: https.listeners, tls: Some(https.tls) });
         let doors = plain.into_iter().chain(secure).collect();
-        let admin = Arc::new(Admin { metrics, ready: AtomicBool::new(true) });
-        let operators = self.admin.map(|(listener, _)| tokio::spawn(Arc::clone(&admin).serve(listener)));
-        let shutdown = async {
-            shutdown.await;
-            admin.ready.store(false, Ordering::Relaxed);
-        };
-        let served = server::serve(doors, site, bounds, host, shutdown, drain).await;
-        if let Some(operators) = operators {
-            operators.abort();
-        }
+        let served = server::serve(doors, site, bounds, metrics, shutdown, drain).await;
         if let Some(observer) = self.observer {
             let finished = tokio::task::spawn_blocking(move || observer.finish(LAST_WORDS));
             finished.await.context("while telling the last requests")?;

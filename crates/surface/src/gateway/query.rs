@@ -12,7 +12,7 @@ pub(super) const MAX_PAIRS: usize = 1024;
 ///
 /// # Errors
 /// Too many pairs, a broken escape, or text that is not UTF-8: the caller's mistake.
-pub(super) fn pairs(text: &str) -> Result<Vec<(String, String)>, Fault> {
+pub(crate) fn pairs(text: &str) -> Result<Vec<(String, String)>, Fault> {
     let mut pairs = Vec::new();
     for pair in text.split('&').filter(|pair| !pair.is_empty()) {
         if pairs.len() == MAX_PAIRS {

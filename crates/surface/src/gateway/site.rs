@@ -21,7 +21,7 @@ use super::{
     connection::InFlight,
     function, reply,
     request::{self, LastHost},
-    target::{Destination, Target},
+    target::{Backing, Destination, Routes, Target},
 };
 
 /// Times that a script may send the server to another path (RFC 3875, 6.2.2) for one request.
@@ -30,7 +30,7 @@ const MAX_HOPS: usize = 5;
 /// Everything that is served at one address.
 #[derive(Debug)]
 pub(super) struct Site {
-    pub(super) routes: RouteTable<Destination>,
+    pub(super) routes: Routes,
     /// How long a client may leave a body without a byte.
     pub(super) body_timeout: Duration,
     /// Fields of one head. Bytes are counted before requests come here.
@@ -132,19 +132,43 @@ impl Site {
         let certificate = ends.certificate.clone();
         let caller = Caller { peer: Some(ends.peer), local: ends.local, secure: ends.secure, certificate };
         let body = body::noted(body::incoming(incoming, self.body_timeout), watch);
-        let found = self.find(&parts)?;
-        if found.value.target.shape() == Shape::Http {
-            let target = Arc::clone(&found.value.target);
+        self.call(parts, body, caller, watch)
+    }
+
+    /// Answers a request of our own.
+    ///
+    /// # Errors
+    /// The fault as it is, where a client would see a status.
+    pub(super) async fn ask(
+        self: &Arc<Self>,
+        parts: Parts,
+        body: Body,
+        caller: Caller,
+    ) -> Result<Response<Body>, Fault> {
+        let method = parts.method.clone();
+        let response = match self.call(parts, body, caller, &Watch::default()) {
+            Ok(Begun::Called { target, call }) => replied(call.await, &*target, &method),
+            Ok(Begun::Adapted(response)) => response.await,
+            Err(refusal) => Err(refusal),
+        };
+        response.map_err(|refusal| match refusal.why {
+            Why::Fault(fault) => fault,
+            Why::Method(_) => Fault::Caller { status: 405, message: format!("no route takes `{method}`") },
+        })
+    }
+
+    /// Calls the workload of a request that is addressed as it should be.
+    fn call(self: &Arc<Self>, parts: Parts, body: Body, caller: Caller, watch: &Watch) -> Result<Begun, Refusal> {
+        let routes = self.routes.load();
+        let found = find(&routes, &parts)?;
+        let destination = found.value.next();
+        if destination.target.shape() == Shape::Http {
+            let target = Arc::clone(&destination.target);
             let call = target.answer(http_call(parts, body, caller, found.pattern, found.params));
             return Ok(Begun::Called { target, call: over(watch, call) });
         }
-        let way = Way { destination: found.value.clone(), pattern: Arc::clone(found.pattern), params: found.params };
+        let way = Way { destination: destination.clone(), pattern: Arc::clone(found.pattern), params: found.params };
         Ok(Begun::Adapted(over(watch, Box::pin(Arc::clone(self).adapt(way, parts, body, caller)))))
-    }
-
-    fn find(&self, parts: &Parts) -> Result<Match<'_, Destination>, Refusal> {
-        let host = parts.uri.authority().map_or("", Authority::as_str);
-        self.routes.find(host, &parts.method, parts.uri.path()).map_err(missed)
     }
 
     /// Calls workloads that do not speak HTTP, and follows where scripts send the request.
@@ -174,9 +198,10 @@ impl Site {
                         command::Answer::Response(response) => response,
                         command::Answer::Elsewhere(path) => {
                             move_to(&mut parts, &path).map_err(blame)?;
-                            let found = self.find(&parts)?;
-                            let pattern = Arc::clone(found.pattern);
-                            way = Way { destination: found.value.clone(), pattern, params: found.params };
+                            let routes = self.routes.load();
+                            let found = find(&routes, &parts)?;
+                            let (destination, pattern) = (found.value.next().clone(), Arc::clone(found.pattern));
+                            way = Way { destination, pattern, params: found.params };
                             body = samara_model::empty();
                             continue;
                         }
@@ -187,6 +212,11 @@ impl Site {
         }
         Err(Fault::Guest(format!("its scripts sent the request on over {MAX_HOPS} times")).into())
     }
+}
+
+fn find<'t>(routes: &'t RouteTable<Backing>, parts: &Parts) -> Result<Match<'t, Backing>, Refusal> {
+    let host = parts.uri.authority().map_or("", Authority::as_str);
+    routes.find(host, &parts.method, parts.uri.path()).map_err(missed)
 }
 
 /// A request on its way.

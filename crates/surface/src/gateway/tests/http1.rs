@@ -246,12 +246,3 @@ async fn draining_gives_up_what_takes_too_long() {
     assert_eq!(client.rest().await, "");
     server.ended().await;
 }
-
-#[tokio::test]
-async fn operators_have_an_address_of_their_own() {
-    let server = Server::new(&[("/", &echo())]);
-    let mut client = Client(TcpStream::connect(server.admin).await.unwrap());
-    client.send("GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
-    check(&client.rest().await, 200, &["openmetrics-text", "samara_build_info"]);
-    check(&server.get("/metrics").await, 404, &[]);
-}

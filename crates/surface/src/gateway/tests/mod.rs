@@ -22,7 +22,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Config, Destination, Gateway, Target};
+use super::{Config, Destination, Gateway, Routes, Target};
 
 /// No test waits longer for anything.
 const LONG: Duration = Duration::from_secs(10);
@@ -110,7 +110,6 @@ fn channel() -> (mpsc::Sender<Result<Bytes, Fault>>, Body) {
 struct Server {
     address: SocketAddr,
     https: Option<SocketAddr>,
-    admin: SocketAddr,
     metrics: Arc<Metrics>,
     shutdown: Option<oneshot::Sender<()>>,
     served: JoinHandle<anyhow::Result<()>>,
@@ -120,7 +119,7 @@ impl Server {
     /// Serves these routes, `GET /path` or `/path`, as `change` has it.
     fn with(routes: &[(&str, &Destination)], change: impl FnOnce(&mut Config)) -> Self {
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let mut config = Config::new(any, Some(any));
+        let mut config = Config::new(any);
         config.threads = NonZeroUsize::new(2);
         change(&mut config);
         let gateway = Gateway::bind(config).unwrap();
@@ -128,14 +127,14 @@ impl Server {
         for (route, destination) in routes {
             let (method, path) = route.split_once(' ').map_or((None, *route), |(method, path)| (Some(method), path));
             let methods: Vec<http::Method> = method.iter().map(|method| method.parse().unwrap()).collect();
-            table.insert(None, &methods, &path.parse().unwrap(), (*destination).clone()).unwrap();
+            table.insert(None, &methods, &path.parse().unwrap(), (*destination).clone().into()).unwrap();
         }
-        let (address, admin) = (gateway.http_address().unwrap_or(any), gateway.admin_address().unwrap());
+        let address = gateway.http_address().unwrap_or(any);
         let https = gateway.https_address();
         let (shutdown, stop) = oneshot::channel();
         let metrics = Metrics::new();
-        let served = tokio::spawn(gateway.run(table, Arc::clone(&metrics), stop.map(drop)));
-        Self { address, https, admin, metrics, shutdown: Some(shutdown), served }
+        let served = tokio::spawn(gateway.run(Routes::new(table), metrics.host().clone(), stop.map(drop)));
+        Self { address, https, metrics, shutdown: Some(shutdown), served }
     }
 
     fn new(routes: &[(&str, &Destination)]) -> Self {

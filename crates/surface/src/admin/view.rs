@@ -1,0 +1,416 @@
+//! What the API shows, as plain data. Times are seconds, sizes bytes; values of `env` and `config` grants are not shown.
+
+use std::{collections::BTreeMap, time::SystemTime};
+
+use samara_capability::Denial;
+use samara_model::{AppId, Grants, Limits, WorkloadId};
+use samara_runtime::Workload as Loaded;
+use samara_telemetry::metrics::WorkloadTotals;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{
+    deploy::{Deployed, Version as Kept},
+    gateway::Backing,
+};
+
+/// Seconds since 1970.
+pub(super) fn unix(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+/// How an app is.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum State {
+    /// One version has all requests.
+    Serving,
+    /// Several versions share them.
+    Sharing,
+    /// No version ever came to serve.
+    Failed,
+}
+
+/// One app.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct App {
+    tenant: String,
+    name: String,
+    state: State,
+    /// The version that has most of the requests
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revision: Option<u64>,
+    /// What its manifest calls it
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<String>,
+    /// How its versions share its requests, in percent
+    traffic: Vec<Share>,
+    /// The versions that are kept, the newest first
+    versions: Vec<Version>,
+    /// Versions that are gone, and whose last calls are not
+    leaving: Vec<Leaving>,
+    /// The last version that was refused, if nothing was taken over since
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused: Option<Refused>,
+}
+
+/// A version's share of the requests.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Share {
+    /// The version
+    pub(super) revision: u64,
+    /// In percent
+    #[schema(minimum = 0, maximum = 100)]
+    pub(super) weight: u32,
+}
+
+/// One version of an app.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Version {
+    /// Counts the versions of the process
+    revision: u64,
+    /// What its manifest calls it
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<String>,
+    /// The manifest's file, as it was named
+    manifest: String,
+    /// When it was loaded, in seconds since 1970
+    loaded: u64,
+    /// The percentage of the app's requests that it has
+    weight: u32,
+    /// Calls being served
+    in_flight: u64,
+    workloads: Vec<Artifact>,
+    stores: Vec<Store>,
+}
+
+/// What a version's workload was made from.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Artifact {
+    name: String,
+    /// `sha256:` and the digest in hex
+    digest: String,
+    contract: &'static str,
+    shape: &'static str,
+}
+
+/// A store that a version names.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Store {
+    name: String,
+    /// The kind of provider; its address may hold a password and is not shown
+    provider: String,
+}
+
+/// A workload of a version that is gone.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Leaving {
+    revision: u64,
+    workload: String,
+}
+
+/// A version that was refused.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Refused {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<String>,
+    /// Why, and what would fix it
+    reason: String,
+    /// When, in seconds since 1970
+    at: u64,
+}
+
+impl App {
+    pub(super) fn of(id: &AppId, app: &Deployed, leaving: &[(WorkloadId, u64)]) -> Self {
+        let state = match app.traffic.len() {
+            0 => State::Failed,
+            1 => State::Serving,
+            _ => State::Sharing,
+        };
+        let main = app.main();
+        let own = |(workload, _): &&(WorkloadId, u64)| workload.tenant == id.tenant && workload.app == id.name;
+        Self {
+            tenant: id.tenant.to_string(),
+            name: id.name.to_string(),
+            state,
+            revision: main.map(|main| main.revision),
+            version: main.and_then(|main| main.app.version.clone()),
+            traffic: app.traffic.iter().map(|s| Share { revision: s.revision, weight: s.weight }).collect(),
+            versions: app.versions.iter().rev().map(|version| Version::of(version, app)).collect(),
+            leaving: leaving
+                .iter()
+                .filter(own)
+                .map(|(workload, revision)| Leaving { revision: *revision, workload: workload.name.to_string() })
+                .collect(),
+            refused: app.refused.as_ref().map(|refused| Refused {
+                version: refused.version.clone(),
+                reason: refused.reason.clone(),
+                at: unix(refused.at),
+            }),
+        }
+    }
+}
+
+impl Version {
+    fn of(version: &Kept, app: &Deployed) -> Self {
+        Self {
+            revision: version.revision,
+            version: version.app.version.clone(),
+            manifest: version.app.file.display().to_string(),
+            loaded: unix(version.loaded),
+            weight: app.weight(version.revision),
+            in_flight: version.workloads.iter().map(|workload| u64::from(workload.in_flight())).sum(),
+            workloads: version.workloads.iter().map(|workload| Artifact::of(workload)).collect(),
+            stores: version
+                .app
+                .stores
+                .iter()
+                .map(|store| Store {
+                    name: store.name.clone(),
+                    provider: store.provider.split(':').next().unwrap_or_default().to_owned(),
+                })
+                .collect(),
+        }
+    }
+}
+
+impl Artifact {
+    fn of(workload: &Loaded) -> Self {
+        Self {
+            name: workload.id.name.to_string(),
+            digest: format!("sha256:{}", workload.digest),
+            contract: workload.contract.name(),
+            shape: workload.shape.as_str(),
+        }
+    }
+}
+
+/// One workload of a version that serves.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Workload {
+    tenant: String,
+    app: String,
+    name: String,
+    /// The version of the app that this is of
+    revision: u64,
+    /// What its manifest calls it
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<String>,
+    /// The percentage of the app's requests that this version has
+    weight: u32,
+    /// `sha256:` and the digest in hex
+    digest: String,
+    contract: &'static str,
+    shape: &'static str,
+    /// Whether its instances come from the pool
+    pooled: bool,
+    /// What was found while it was loaded
+    warnings: Vec<String>,
+    limits: LimitsView,
+    grants: GrantsView,
+    /// Calls of this version being served
+    in_flight: u64,
+    /// What all versions of this name have counted
+    counters: Counters,
+    /// What it asked for and was not granted, and what would allow it
+    denials: Vec<DenialView>,
+}
+
+/// What bounds a workload; `null` is unbounded.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct LimitsView {
+    memory_bytes: u64,
+    cpu_seconds: Option<f64>,
+    deadline_seconds: Option<f64>,
+    concurrency: u32,
+    queue: u32,
+    request_body_bytes: u64,
+    response_body_bytes: Option<u64>,
+    host_calls: Option<u64>,
+    log_bytes_per_second: Option<u64>,
+}
+
+/// What a workload may do, without secrets.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct GrantsView {
+    /// Stores, with the operations allowed on each
+    kv: BTreeMap<String, Vec<&'static str>>,
+    /// Origins that requests may go to
+    http: Vec<String>,
+    /// Whether they may be private addresses
+    http_private: bool,
+    /// Folders, as `host:guest:ro` or `host:guest:rw`
+    fs: Vec<String>,
+    /// Names of environment variables
+    env: Vec<String>,
+    /// Names of configuration values
+    config: Vec<String>,
+    /// Addresses that sockets may connect to
+    net_connect: Vec<String>,
+    /// Addresses that sockets may listen on
+    net_listen: Vec<String>,
+}
+
+/// What was counted since the workload was first loaded.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Counters {
+    /// Calls that ended, by outcome
+    calls: BTreeMap<&'static str, u64>,
+    /// Calls being served, of all versions
+    in_flight: u64,
+    /// Calls waiting
+    queued: u64,
+    /// The sum of the calls' wall times
+    latency_seconds: f64,
+    /// Half of the calls took at most this; `null` without calls
+    p50_seconds: Option<f64>,
+    /// 99 of 100 calls took at most this
+    p99_seconds: Option<f64>,
+    /// Time the guest ran
+    cpu_seconds: f64,
+    /// The most memory one instance has held
+    memory_bytes_max: u64,
+    /// Log lines dropped, over the log rate
+    log_dropped_lines: u64,
+}
+
+/// Something that was asked for and not granted.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct DenialView {
+    capability: &'static str,
+    what: String,
+    /// The grant that would allow it, as a manifest writes it
+    grant: String,
+    count: u64,
+}
+
+impl Workload {
+    pub(super) fn of(workload: &Loaded, version: &Kept, weight: u32, totals: Option<&WorkloadTotals>) -> Self {
+        let id = &workload.id;
+        let authority = workload.authority();
+        Self {
+            tenant: id.tenant.to_string(),
+            app: id.app.to_string(),
+            name: id.name.to_string(),
+            revision: version.revision,
+            version: version.app.version.clone(),
+            weight,
+            digest: format!("sha256:{}", workload.digest),
+            contract: workload.contract.name(),
+            shape: workload.shape.as_str(),
+            pooled: workload.pooled,
+            warnings: workload.warnings.clone(),
+            limits: LimitsView::of(workload.limits()),
+            grants: GrantsView::of(&authority.grants),
+            in_flight: u64::from(workload.in_flight()),
+            counters: Counters::of(totals),
+            denials: authority.denials().iter().map(DenialView::of).collect(),
+        }
+    }
+}
+
+impl LimitsView {
+    fn of(limits: &Limits) -> Self {
+        Self {
+            memory_bytes: limits.memory_bytes,
+            cpu_seconds: limits.cpu.map(|time| time.as_secs_f64()),
+            deadline_seconds: limits.deadline.map(|time| time.as_secs_f64()),
+            concurrency: limits.concurrency,
+            queue: limits.queue,
+            request_body_bytes: limits.request_body_bytes,
+            response_body_bytes: limits.response_body_bytes,
+            host_calls: limits.host_calls,
+            log_bytes_per_second: limits.log_bytes_per_second,
+        }
+    }
+}
+
+impl GrantsView {
+    fn of(grants: &Grants) -> Self {
+        let operations = |grant: &samara_model::KvGrant| grant.operations.iter().map(|one| one.as_str()).collect();
+        Self {
+            kv: grants.kv.iter().map(|(store, grant)| (store.clone(), operations(grant))).collect(),
+            http: grants.http.allow.iter().map(ToString::to_string).collect(),
+            http_private: grants.http.private,
+            fs: grants
+                .fs
+                .iter()
+                .map(|fs| {
+                    let mode = if fs.write { "rw" } else { "ro" };
+                    format!("{}:{}:{mode}", fs.host.display(), fs.guest)
+                })
+                .collect(),
+            env: grants.env.keys().cloned().collect(),
+            config: grants.config.keys().cloned().collect(),
+            net_connect: grants.net.connect.iter().map(ToString::to_string).collect(),
+            net_listen: grants.net.listen.iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+impl Counters {
+    fn of(totals: Option<&WorkloadTotals>) -> Self {
+        let quantile = |fraction| totals?.latency_quantile(fraction).map(|time| time.as_secs_f64());
+        Self {
+            calls: totals.map(|totals| totals.outcomes().filter(|(_, count)| *count > 0).collect()).unwrap_or_default(),
+            in_flight: totals.map_or(0, |totals| totals.in_flight),
+            queued: totals.map_or(0, |totals| totals.queue_depth),
+            latency_seconds: totals.map_or(0.0, |totals| totals.latency.as_secs_f64()),
+            p50_seconds: quantile(0.5),
+            p99_seconds: quantile(0.99),
+            cpu_seconds: totals.map_or(0.0, |totals| totals.cpu.as_secs_f64()),
+            memory_bytes_max: totals.map_or(0, |totals| totals.memory_bytes_max),
+            log_dropped_lines: totals.map_or(0, |totals| totals.log_dropped_lines),
+        }
+    }
+}
+
+impl DenialView {
+    fn of((denial, count): &(Denial, u64)) -> Self {
+        Self {
+            capability: denial.capability.as_str(),
+            what: denial.what.clone(),
+            grant: denial.grant.clone(),
+            count: *count,
+        }
+    }
+}
+
+/// One route.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Route {
+    /// The host; any if it is not there
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<String>,
+    /// The methods; empty is any
+    methods: Vec<String>,
+    path: String,
+    tenant: String,
+    app: String,
+    workload: String,
+    shape: &'static str,
+    /// The function that is called, where the path does not say it
+    #[serde(skip_serializing_if = "Option::is_none")]
+    operation: Option<String>,
+    /// Where the route is written
+    origin: String,
+}
+
+impl Route {
+    pub(super) fn of(route: &samara_model::Route<Backing>) -> Self {
+        let destination = route.value.first();
+        let id = destination.target.id();
+        Self {
+            host: route.host.as_deref().map(str::to_owned),
+            methods: route.methods.iter().map(ToString::to_string).collect(),
+            path: route.pattern.to_string(),
+            tenant: id.tenant.to_string(),
+            app: id.app.to_string(),
+            workload: id.name.to_string(),
+            shape: destination.target.shape().as_str(),
+            operation: destination.operation.as_deref().map(str::to_owned),
+            origin: route.value.origin.to_string(),
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! One version of an app: its workloads, loaded, and the routes that lead to them.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::SystemTime,
+};
+
+use anyhow::{Context, anyhow, bail};
+use samara_capability::kv;
+use samara_model::{
+    AppId, Fault, Grants, Limits, RouteTable, Shape, WorkloadId,
+    manifest::{App, Host, Trigger},
+};
+use samara_runtime::{Definition, Quota, Runtime, Workload};
+
+use super::routes::{self, VersionRoute};
+use crate::gateway::{Destination, Served, probe};
+
+/// Bytes of a configuration file that a grant names.
+const MAX_CONFIG_BYTES: u64 = 1 << 20;
+/// The shapes an HTTP route can use, best first: what is not HTTP itself is adapted by the gateway.
+const ROUTED: &[Shape] = &[Shape::Http, Shape::Command, Shape::Function];
+
+/// One version of an app, ready to serve.
+#[derive(Debug)]
+pub struct Version {
+    /// Counts the versions of this process, from 1: the newest has the highest. 0 until it is one of a deployment.
+    pub revision: u64,
+    /// The manifest it was loaded from.
+    pub app: App,
+    /// Its workloads, in the order of the manifest.
+    pub workloads: Vec<Arc<Workload>>,
+    /// Its routes, in the order of the manifest.
+    pub routes: Vec<VersionRoute>,
+    /// When it was loaded.
+    pub loaded: SystemTime,
+}
+
+impl Version {
+    /// Loads an app: reads its artifacts, compiles, links. Nothing of it serves yet.
+    ///
+    /// # Errors
+    /// What is refused, by file, line and name.
+    pub(super) async fn load(
+        runtime: &Arc<Runtime>,
+        host: &Host,
+        stores: &BTreeMap<String, kv::Store>,
+        app: App,
+    ) -> anyhow::Result<Self> {
+        let quota = host.tenant(&app.tenant)?;
+        runtime.set_quota(
+            &app.tenant,
+            Quota {
+                memory_bytes: quota.memory_bytes,
+                concurrency: quota.concurrency,
+                rate_per_second: quota.rate_per_second,
+            },
+        );
+        let mut workloads = Vec::new();
+        let mut by_name: HashMap<&str, (Arc<Workload>, Arc<[String]>)> = HashMap::new();
+        for workload in &app.workloads {
+            let definition = define(&app, workload, &quota.limits, stores)
+                .with_context(|| format!("{}: workload `{}`", place(&app, workload.line), workload.name))?;
+            let name = definition.id.to_string();
+            let ready = crate::command::patiently(&format!("loading {name}"), runtime.load(definition)).await;
+            let ready = ready.map_err(|fault| anyhow!("{}: {fault}", place(&app, workload.line)))?;
+            workloads.push(Arc::clone(&ready));
+            by_name.insert(&workload.name, (ready, workload.args.clone().into()));
+        }
+        let mut routes = Vec::new();
+        for trigger in &app.triggers {
+            let Trigger::Http { host, methods, path, target, operation, line } = trigger;
+            let Some((workload, args)) = by_name.get(target.as_str()) else { continue };
+            let target = Served { runtime: Arc::clone(runtime), workload: Arc::clone(workload) };
+            routes.push(VersionRoute {
+                host: host.clone(),
+                methods: methods.clone(),
+                path: path.clone(),
+                destination: Destination {
+                    target: Arc::new(target),
+                    operation: operation.as_deref().map(Into::into),
+                    args: Arc::clone(args),
+                },
+                origin: routes::origin(&app, *line),
+            });
+        }
+        drop(by_name);
+        Ok(Self { revision: 0, app, workloads, routes, loaded: SystemTime::now() })
+    }
+
+    /// Whose version it is.
+    pub fn id(&self) -> AppId {
+        AppId { tenant: self.app.tenant.clone(), name: self.app.name.as_str().into() }
+    }
+
+    /// The files it was made of: when one of them changes, a new version can be made.
+    pub fn files(app: &App) -> Vec<PathBuf> {
+        let mut files = vec![app.file.clone()];
+        for workload in &app.workloads {
+            files.push(workload.source.path.clone());
+            files.extend(workload.config_files.iter().cloned());
+        }
+        files
+    }
+
+    /// Whether another version would serve exactly what this one does.
+    pub(super) fn same_as(&self, other: &Self) -> bool {
+        let workload = |(one, other): (&Arc<Workload>, &Arc<Workload>)| {
+            one.digest == other.digest && one.authority().grants == other.authority().grants
+        };
+        self.app == other.app && self.workloads.iter().zip(&other.workloads).all(workload)
+    }
+
+    /// Tries it as the manifest's `canary` says.
+    ///
+    /// # Errors
+    /// No route takes the canary, a fault, or a status of 500 and over.
+    pub(super) async fn ask_canary(&self) -> Result<bool, String> {
+        let Some(canary) = &self.app.canary else { return Ok(false) };
+        let shown = format!("`GET {}{}`", canary.host.as_deref().unwrap_or_default(), canary.path);
+        let mut table = RouteTable::new();
+        routes::add(&mut table, &self.id(), &[(1, self)]).map_err(|refused| refused.to_string())?;
+        match probe(table, canary).await {
+            Ok(status) if status.as_u16() < 500 => Ok(true),
+            Ok(status) => Err(format!("its canary {shown} answered {}", status.as_u16())),
+            Err(Fault::Caller { status: 404, .. }) => {
+                Err(format!("no route of the app takes its canary {shown}; add a trigger for it, or change `canary`"))
+            }
+            Err(fault) => Err(format!("its canary {shown} failed: {}: {fault}", fault.label())),
+        }
+    }
+
+    /// Tries it before it replaces another: by its canary, or else by one instance of each workload.
+    ///
+    /// # Errors
+    /// Why it should not serve.
+    pub(super) async fn try_out(&self, runtime: &Arc<Runtime>) -> Result<(), String> {
+        if self.ask_canary().await? {
+            return Ok(());
+        }
+        for workload in &self.workloads {
+            runtime
+                .try_instance(workload)
+                .await
+                .map_err(|fault| format!("workload `{}` does not start: {}: {fault}", workload.id, fault.label()))?;
+        }
+        Ok(())
+    }
+}
+
+/// Everything the runtime must know of a workload.
+fn define(
+    app: &App,
+    workload: &samara_model::manifest::Workload,
+    ceiling: &samara_model::manifest::LimitOverrides,
+    stores: &BTreeMap<String, kv::Store>,
+) -> anyhow::Result<Definition> {
+    let bytes = super::read_artifact(&workload.source.path)?;
+    let mut grants = workload.grants.clone();
+    for file in &workload.config_files {
+        read_config(file, &mut grants)?;
+    }
+    // A trigger that names a function wants one, whatever else the module could do.
+    let as_function = |trigger: &Trigger| matches!(trigger, Trigger::Http { target, operation: Some(_), .. } if *target == workload.name);
+    let shapes = if app.triggers.iter().any(as_function) { vec![Shape::Function] } else { ROUTED.to_vec() };
+    let limits: Limits = workload.effective_limits(ceiling);
+    Ok(Definition {
+        id: WorkloadId {
+            tenant: app.tenant.clone(),
+            app: app.name.as_str().into(),
+            name: workload.name.as_str().into(),
+        },
+        bytes,
+        contract: workload.contract.clone(),
+        shapes,
+        grants,
+        limits,
+        strict: workload.strict,
+        features: Some(workload.features.clone()),
+        reuse: workload.reuse,
+        settings: serde_json::to_value(&workload.settings).context("reading `settings`")?,
+        stores: stores.clone(),
+    })
+}
+
+/// Where in a manifest something is said; an app without a manifest has no lines.
+pub(super) fn place(app: &App, line: u32) -> String {
+    let file = app.file.display();
+    if line == 0 { file.to_string() } else { format!("{file}:{line}") }
+}
+
+/// Adds a configuration file's values to the grants: a TOML table of strings, numbers and booleans.
+fn read_config(path: &Path, grants: &mut Grants) -> anyhow::Result<()> {
+    let place = || format!("reading the configuration `{}`", path.display());
+    if fs::metadata(path).with_context(place)?.len() > MAX_CONFIG_BYTES {
+        bail!("the configuration `{}` is over {MAX_CONFIG_BYTES} bytes", path.display());
+    }
+    let table: toml::Table = fs::read_to_string(path).with_context(place)?.parse().with_context(place)?;
+    for (key, value) in table {
+        let text = match value {
+            toml::Value::String(text) => text,
+            toml::Value::Integer(_) | toml::Value::Float(_) | toml::Value::Boolean(_) | toml::Value::Datetime(_) => {
+                value.to_string()
+            }
+            toml::Value::Array(_) | toml::Value::Table(_) => {
+                bail!("`{key}` in `{}` is not a single value", path.display())
+            }
+        };
+        grants.config.insert(key, text);
+    }
+    Ok(())
+}

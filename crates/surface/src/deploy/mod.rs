@@ -1,0 +1,68 @@
+//! From manifests to what is served, and how that changes while it runs: the second straight line of the architecture.
+//!
+//! [`Deployment`] is the list of apps. A change loads and tries the new version beside the old one and then replaces the
+//! gateway's table of routes as a whole: a request takes either the old way or the new one, and nothing in between. What a
+//! request has begun with, it ends with: a version is dropped when the last of its calls is.
+//!
+//! Everything that can be refused is refused before anything changes: files that are not there, limits over the operator's
+//! ceilings, stores that nobody declares, two apps that claim one route, a canary that fails.
+
+mod load;
+mod registry;
+mod routes;
+mod stores;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, anyhow, bail};
+use samara_model::manifest::{App, Host};
+
+pub use load::Version;
+pub use registry::{Deployed, Deployment, FULL_WEIGHT, MAX_APPS, MAX_VERSIONS, Put, Refused, RefusedVersion, Share};
+pub use routes::VersionRoute;
+
+/// The manifest behind a path: the file, or the `samara.toml` of a folder.
+pub fn manifest_file(path: &Path) -> PathBuf {
+    if path.is_dir() { path.join("samara.toml") } else { path.to_owned() }
+}
+
+/// Reads an app from a manifest, or from a folder that holds one.
+///
+/// # Errors
+/// The file cannot be read, or everything that is wrong in it.
+pub fn read_app(path: &Path, host: &Host) -> anyhow::Result<App> {
+    let file = manifest_file(path);
+    let text = fs::read_to_string(&file).with_context(|| format!("reading the manifest `{}`", file.display()))?;
+    let mut app = App::parse(&text, &file)?;
+    app.check(host)?;
+    app.resolve_paths(file.parent().unwrap_or(Path::new("")));
+    Ok(app)
+}
+
+/// Reads the operator's file, or takes the defaults.
+///
+/// # Errors
+/// The file cannot be read, or everything that is wrong in it.
+pub fn read_host(path: Option<&Path>) -> anyhow::Result<Host> {
+    let Some(path) = path else { return Ok(Host::default()) };
+    let text = fs::read_to_string(path).with_context(|| format!("reading the host file `{}`", path.display()))?;
+    let mut host = Host::parse(&text, path)?;
+    host.resolve_paths(path.parent().unwrap_or(Path::new("")));
+    Ok(host)
+}
+
+/// Reads an artifact from a file; text is assembled on the way in.
+///
+/// # Errors
+/// The file cannot be read or is not WebAssembly; the message says what it is instead.
+pub fn read_artifact(path: &Path) -> anyhow::Result<bytes::Bytes> {
+    if path.is_dir() {
+        bail!("`{}` is a directory, not a WebAssembly file", path.display());
+    }
+    let file = fs::read(path).with_context(|| format!("reading `{}`", path.display()))?;
+    let wasm = samara_inspect::read_any(&file, Some(path)).map_err(|error| anyhow!("`{}`: {error}", path.display()))?;
+    Ok(wasm.into_owned().into())
+}

@@ -1,0 +1,487 @@
+//! The apps that are served, their versions, and the one place where that changes.
+//!
+//! Loading and trying a version happens beside what serves and may take long; taking it over is short, under a lock that
+//! no request ever waits for: requests read the gateway's table of routes, which is replaced as a whole.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::{Arc, Weak},
+    time::SystemTime,
+};
+
+use parking_lot::Mutex;
+use samara_model::{
+    AppId, RouteTable, WorkloadId,
+    manifest::{App, Host},
+};
+use samara_runtime::{Runtime, Workload};
+use tokio::sync::Semaphore;
+
+use super::{Version, routes, stores::Backends};
+use crate::gateway::{Backing, Routes};
+
+/// Versions kept of one app, those that serve included: what a roll-back can go back to.
+pub const MAX_VERSIONS: usize = 5;
+/// Versions loaded at once; more wait.
+const MAX_LOADS: usize = 4;
+/// Apps of one process.
+pub const MAX_APPS: usize = 10_000;
+/// The sum of the weights of the versions that serve.
+pub const FULL_WEIGHT: u32 = 100;
+
+/// What is done with each workload once it is loaded.
+type OnLoad = dyn Fn(&Workload) + Send + Sync;
+
+/// Everything that is served.
+pub struct Deployment {
+    runtime: Arc<Runtime>,
+    host: Host,
+    routes: Routes,
+    backends: Backends,
+    on_load: Box<OnLoad>,
+    loads: Semaphore,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    apps: BTreeMap<AppId, Deployed>,
+    revisions: u64,
+    /// Workloads of versions that are kept no more, until the last of their calls ends.
+    leaving: Vec<Leaving>,
+}
+
+#[derive(Debug)]
+struct Leaving {
+    revision: u64,
+    workload: Weak<Workload>,
+}
+
+/// One app: its versions, and how they share its requests.
+#[derive(Clone, Debug, Default)]
+pub struct Deployed {
+    /// The versions that are kept, the oldest first.
+    pub versions: Vec<Arc<Version>>,
+    /// The versions that serve; the weights' sum is [`FULL_WEIGHT`]. Empty if none ever did.
+    pub traffic: Vec<Share>,
+    /// The last version that was refused, if nothing was taken over since.
+    pub refused: Option<RefusedVersion>,
+}
+
+/// A version's share of an app's requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// The version.
+    pub revision: u64,
+    /// Its part of [`FULL_WEIGHT`].
+    pub weight: u32,
+}
+
+/// A version that did not come to serve.
+#[derive(Clone, Debug)]
+pub struct RefusedVersion {
+    /// What its manifest calls it.
+    pub version: Option<String>,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub at: SystemTime,
+}
+
+/// Why a change was not made. Everything serves as before.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Refused {
+    /// A file that is missing or wrong, a limit, a guest that does not fit or compile.
+    #[error("{0}")]
+    Load(String),
+    /// Another app has its routes.
+    #[error("{0}")]
+    Conflict(String),
+    /// It was loaded and tried, and failed.
+    #[error("{0}; the version before it goes on serving, if there is one")]
+    Canary(String),
+    /// No app, or no version, of that name.
+    #[error("{0}")]
+    Unknown(String),
+    /// There is no more room.
+    #[error("{0}")]
+    Full(String),
+}
+
+/// What a change came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Put {
+    /// The app is new.
+    Created,
+    /// A new version serves.
+    Replaced,
+    /// The version that serves is the same.
+    Unchanged,
+}
+
+impl fmt::Debug for Deployment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Deployment").field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
+impl Deployment {
+    /// Serves nothing yet. `host` is the ceiling of every app; `on_load` sees each workload before its first call.
+    pub fn new(runtime: Arc<Runtime>, host: Host, on_load: impl Fn(&Workload) + Send + Sync + 'static) -> Self {
+        Self {
+            runtime,
+            host,
+            routes: Routes::default(),
+            backends: Backends::default(),
+            on_load: Box::new(on_load),
+            loads: Semaphore::new(MAX_LOADS),
+            state: Mutex::default(),
+        }
+    }
+
+    /// The table that the gateway serves: it follows every change.
+    pub fn routes(&self) -> &Routes {
+        &self.routes
+    }
+
+    /// The runtime that calls the workloads.
+    pub fn runtime(&self) -> &Arc<Runtime> {
+        &self.runtime
+    }
+
+    /// The operator's file.
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// Every app as it is now, by name.
+    pub fn apps(&self) -> Vec<(AppId, Deployed)> {
+        self.state.lock().apps.iter().map(|(id, deployed)| (id.clone(), deployed.clone())).collect()
+    }
+
+    /// One app as it is now.
+    pub fn app(&self, id: &AppId) -> Option<Deployed> {
+        self.state.lock().apps.get(id).cloned()
+    }
+
+    /// Workloads of versions that are gone and whose last calls are not.
+    pub fn leaving(&self) -> Vec<(WorkloadId, u64)> {
+        let mut state = self.state.lock();
+        state.leaving.retain(|leaving| leaving.workload.strong_count() > 0);
+        let alive = |leaving: &Leaving| Some((leaving.workload.upgrade()?.id.clone(), leaving.revision));
+        state.leaving.iter().filter_map(alive).collect()
+    }
+
+    /// Adds an app when the process starts: there is nothing to fall back to, so that only a canary the manifest asks for
+    /// can refuse it. The routes serve once [`Self::publish`] is called, which spares a table per app.
+    ///
+    /// # Errors
+    /// Why it is refused; [`Self::apps`] lists it with the reason from now on.
+    pub async fn start(&self, app: App) -> Result<(), Refused> {
+        let (id, name) = (id_of(&app), app.version.clone());
+        let started = async {
+            if let Some(main) = self.app(&id_of(&app)).as_ref().and_then(Deployed::main) {
+                let (file, other) = (app.file.display(), main.app.file.display());
+                return Err(Refused::Conflict(format!(
+                    "{file}: its name is that of {other}; change the `name` in [app] of one"
+                )));
+            }
+            let version = self.load(app).await?;
+            version.ask_canary().await.map_err(Refused::Canary)?;
+            self.take_over(version, FULL_WEIGHT, false).map(drop)
+        };
+        started.await.inspect_err(|refused| self.note(id, name, refused))
+    }
+
+    /// Serves the routes of everything that was started.
+    ///
+    /// # Errors
+    /// Two apps claim one route.
+    pub fn publish(&self) -> Result<(), Refused> {
+        let table = table(&self.state.lock().apps)?;
+        self.routes.replace(table);
+        Ok(())
+    }
+
+    /// Adds an app, or replaces its version by a new one: loads it, tries it, then lets it have `weight` percent of the
+    /// requests; the version that had most of them keeps the rest.
+    ///
+    /// # Errors
+    /// Why it is refused: then everything serves as before.
+    pub async fn put(&self, app: App, weight: u32) -> Result<Put, Refused> {
+        let (id, name) = (id_of(&app), app.version.clone());
+        let put = async {
+            let version = self.load(app).await?;
+            if self.app(&version.id()).is_some_and(|deployed| deployed.is_all(&version)) {
+                return Ok(Put::Unchanged);
+            }
+            version.try_out(&self.runtime).await.map_err(Refused::Canary)?;
+            self.take_over(version, weight, true)
+        };
+        let done = put.await.inspect_err(|refused| self.note(id.clone(), name, refused))?;
+        if done == Put::Unchanged
+            && let Some(deployed) = self.state.lock().apps.get_mut(&id)
+        {
+            deployed.refused = None;
+        }
+        Ok(done)
+    }
+
+    /// Removes an app. Calls that have begun end as they would have.
+    ///
+    /// # Errors
+    /// There is no such app.
+    pub fn remove(&self, id: &AppId) -> Result<(), Refused> {
+        let mut state = self.state.lock();
+        let removed = state.apps.remove(id).ok_or_else(|| unknown(id))?;
+        // Without an app there are fewer routes: none of the others conflict.
+        let table = table(&state.apps)?;
+        self.routes.replace(table);
+        state.leave(removed.versions.iter());
+        self.forget(&removed.workloads(), &BTreeSet::new());
+        tracing::info!(app = %id, "removed");
+        Ok(())
+    }
+
+    /// Gives all requests of an app back to an earlier version: the one named, or else the one that served before.
+    ///
+    /// # Errors
+    /// There is no such app, or no such version is kept.
+    pub fn roll_back(&self, id: &AppId, revision: Option<u64>) -> Result<u64, Refused> {
+        let mut state = self.state.lock();
+        let deployed = state.apps.get(id).ok_or_else(|| unknown(id))?;
+        let revision = revision.or_else(|| deployed.earlier()).ok_or_else(|| {
+            Refused::Unknown(format!("`{id}` has no earlier version to go back to; put one, or name a kept revision"))
+        })?;
+        self.divide(&mut state, id, &[Share { revision, weight: FULL_WEIGHT }])?;
+        tracing::info!(app = %id, revision, "rolled back");
+        Ok(revision)
+    }
+
+    /// Divides the requests of an app among its kept versions. Weights are of any sum; those of 0 do not serve.
+    ///
+    /// # Errors
+    /// There is no such app or version, or no weight is over 0.
+    pub fn set_traffic(&self, id: &AppId, traffic: &[Share]) -> Result<(), Refused> {
+        let mut state = self.state.lock();
+        self.divide(&mut state, id, traffic)?;
+        tracing::info!(app = %id, "its requests are divided anew");
+        Ok(())
+    }
+
+    async fn load(&self, app: App) -> Result<Version, Refused> {
+        let _turn = self.loads.acquire().await.map_err(|_| Refused::Load("the host is ending".to_owned()))?;
+        {
+            let state = self.state.lock();
+            let own = id_of(&app);
+            if state.apps.len() >= MAX_APPS && !state.apps.contains_key(&own) {
+                return Err(Refused::Full(format!("there are {MAX_APPS} apps already; remove one")));
+            }
+            let others = state.apps.iter().filter(|(id, _)| **id != own).flat_map(|(_, other)| other.active());
+            let others: Vec<_> = others.map(|(_, version)| version).collect();
+            routes::check(&app, others)?;
+        }
+        let failed = |error: anyhow::Error| Refused::Load(format!("{error:#}"));
+        let stores = self.backends.open(&app).await.map_err(failed)?;
+        let version = Version::load(&self.runtime, &self.host, &stores, app).await.map_err(failed)?;
+        for workload in &version.workloads {
+            (self.on_load)(workload);
+            for warning in &workload.warnings {
+                tracing::warn!(workload = %workload.id, "{warning}");
+            }
+        }
+        Ok(version)
+    }
+
+    /// Makes a loaded version one of its app's, with this weight.
+    fn take_over(&self, mut version: Version, weight: u32, publish: bool) -> Result<Put, Refused> {
+        let mut state = self.state.lock();
+        let id = version.id();
+        version.revision = state.revisions + 1;
+        let revision = version.revision;
+        let mut next = state.apps.get(&id).cloned().unwrap_or_default();
+        let main = next.main().map(|main| main.revision);
+        next.traffic = match main {
+            Some(main) if weight < FULL_WEIGHT => {
+                vec![Share { revision: main, weight: FULL_WEIGHT - weight }, Share { revision, weight }]
+            }
+            _ => vec![Share { revision, weight: FULL_WEIGHT }],
+        };
+        next.traffic.retain(|share| share.weight > 0);
+        next.refused = None;
+        next.versions.push(Arc::new(version));
+        let dropped = next.trim();
+        let put = if main.is_some() { Put::Replaced } else { Put::Created };
+        let before = state.apps.insert(id.clone(), next);
+        if publish {
+            match table(&state.apps) {
+                Ok(table) => self.routes.replace(table),
+                Err(refused) => {
+                    // Another app took the routes while this one was loading.
+                    match before {
+                        Some(before) => drop(state.apps.insert(id, before)),
+                        None => drop(state.apps.remove(&id)),
+                    }
+                    return Err(refused);
+                }
+            }
+        }
+        state.revisions = revision;
+        state.leave(dropped.iter());
+        if let Some(deployed) = state.apps.get(&id) {
+            deployed.rest();
+            let kept = deployed.workloads();
+            self.forget(&dropped.iter().flat_map(|version| ids(version)).collect(), &kept);
+        }
+        if publish {
+            tracing::info!(app = %id, revision, weight, "a new version serves");
+        }
+        Ok(put)
+    }
+
+    /// Sets who serves. Nothing is changed on an error.
+    fn divide(&self, state: &mut State, id: &AppId, traffic: &[Share]) -> Result<(), Refused> {
+        let deployed = state.apps.get(id).ok_or_else(|| unknown(id))?;
+        for share in traffic {
+            if !deployed.versions.iter().any(|version| version.revision == share.revision) {
+                let kept: Vec<_> = deployed.versions.iter().map(|version| version.revision.to_string()).collect();
+                return Err(Refused::Unknown(format!(
+                    "`{id}` keeps no revision {}; it keeps {}",
+                    share.revision,
+                    kept.join(", ")
+                )));
+            }
+        }
+        let mut next = deployed.clone();
+        next.traffic = traffic.iter().copied().filter(|share| share.weight > 0).collect();
+        if next.traffic.is_empty() {
+            return Err(Refused::Unknown(format!("no version of `{id}` would serve; give one a weight over 0")));
+        }
+        // Awake before the first request may come, and at rest after the last.
+        next.active().flat_map(|(_, version)| &version.workloads).for_each(|workload| workload.set_resting(false));
+        let before = state.apps.insert(id.clone(), next);
+        match table(&state.apps) {
+            Ok(table) => self.routes.replace(table),
+            Err(refused) => {
+                if let Some(before) = before {
+                    before.rest();
+                    state.apps.insert(id.clone(), before);
+                }
+                return Err(refused);
+            }
+        }
+        if let Some(deployed) = state.apps.get(id) {
+            deployed.rest();
+        }
+        Ok(())
+    }
+
+    /// Keeps why a version was refused.
+    fn note(&self, id: AppId, version: Option<String>, refused: &Refused) {
+        let mut state = self.state.lock();
+        if state.apps.len() < MAX_APPS || state.apps.contains_key(&id) {
+            let reason = refused.to_string();
+            state.apps.entry(id).or_default().refused = Some(RefusedVersion { version, reason, at: SystemTime::now() });
+        }
+    }
+
+    /// Ends the metrics of workloads that no kept version names.
+    fn forget(&self, gone: &BTreeSet<WorkloadId>, kept: &BTreeSet<WorkloadId>) {
+        for id in gone.difference(kept) {
+            self.runtime.metrics().remove(id);
+        }
+    }
+}
+
+impl State {
+    fn leave<'v>(&mut self, versions: impl Iterator<Item = &'v Arc<Version>>) {
+        self.leaving.retain(|leaving| leaving.workload.strong_count() > 0);
+        for version in versions {
+            for workload in &version.workloads {
+                workload.set_resting(true);
+                self.leaving.push(Leaving { revision: version.revision, workload: Arc::downgrade(workload) });
+            }
+        }
+    }
+}
+
+impl Deployed {
+    /// The versions that serve, with their weights.
+    pub fn active(&self) -> impl Iterator<Item = (u32, &Version)> {
+        let find = |share: &Share| self.versions.iter().find(|version| version.revision == share.revision);
+        self.traffic.iter().filter_map(move |share| Some((share.weight, &**find(share)?)))
+    }
+
+    /// What part of the requests a version has.
+    pub fn weight(&self, revision: u64) -> u32 {
+        self.traffic.iter().find(|share| share.revision == revision).map_or(0, |share| share.weight)
+    }
+
+    /// The version that has most of the requests, the older of two that have as many.
+    pub fn main(&self) -> Option<&Version> {
+        self.active().max_by_key(|(weight, version)| (*weight, Reverse(version.revision))).map(|(_, version)| version)
+    }
+
+    /// Whether the one version that serves is the same as this.
+    fn is_all(&self, version: &Version) -> bool {
+        matches!(&self.active().collect::<Vec<_>>()[..], [(_, active)] if active.same_as(version))
+    }
+
+    /// The version to go back to: the oldest of those that share the requests, else the newest that is older.
+    fn earlier(&self) -> Option<u64> {
+        let serving = self.traffic.iter().map(|share| share.revision);
+        let oldest = serving.min()?;
+        if self.traffic.len() > 1 {
+            return Some(oldest);
+        }
+        self.versions.iter().map(|version| version.revision).filter(|revision| *revision < oldest).max()
+    }
+
+    /// Drops the oldest versions that do not serve, over [`MAX_VERSIONS`].
+    fn trim(&mut self) -> Vec<Arc<Version>> {
+        let mut dropped = Vec::new();
+        while self.versions.len() > MAX_VERSIONS {
+            let idle = self.versions.iter().position(|version| self.weight(version.revision) == 0);
+            match idle {
+                Some(index) => dropped.push(self.versions.remove(index)),
+                None => break,
+            }
+        }
+        dropped
+    }
+
+    /// Puts every version that does not serve to rest.
+    fn rest(&self) {
+        for version in self.versions.iter().filter(|version| self.weight(version.revision) == 0) {
+            version.workloads.iter().for_each(|workload| workload.set_resting(true));
+        }
+    }
+
+    fn workloads(&self) -> BTreeSet<WorkloadId> {
+        self.versions.iter().flat_map(|version| ids(version)).collect()
+    }
+}
+
+fn ids(version: &Version) -> impl Iterator<Item = WorkloadId> {
+    version.workloads.iter().map(|workload| workload.id.clone())
+}
+
+fn id_of(app: &App) -> AppId {
+    AppId { tenant: app.tenant.clone(), name: app.name.as_str().into() }
+}
+
+fn unknown(id: &AppId) -> Refused {
+    Refused::Unknown(format!("there is no app `{id}`; `samara apps list` shows those there are"))
+}
+
+/// The routes of all apps.
+fn table(apps: &BTreeMap<AppId, Deployed>) -> Result<RouteTable<Backing>, Refused> {
+    let mut table = RouteTable::new();
+    for (id, deployed) in apps {
+        let active: Vec<_> = deployed.active().collect();
+        routes::add(&mut table, id, &active)?;
+    }
+    Ok(table)
+}
