@@ -33,6 +33,8 @@ enum Command {
     Call(command::CallArgs),
     /// Serve apps over HTTP
     Serve(command::ServeArgs),
+    /// The apps of a running host: list, put, remove, roll back
+    Apps(command::AppsArgs),
     /// Turn text into a binary
     Wat(command::WatArgs),
     /// Turn a binary into text
@@ -81,6 +83,7 @@ fn run(command: Command, contracts: Contracts) -> Result<ExitCode, Failure> {
         Command::Run(args) => args.run(contracts),
         Command::Call(args) => args.run(contracts),
         Command::Serve(args) => args.run(contracts),
+        Command::Apps(args) => args.run(),
         Command::Cache(args) => args.run(),
         Command::Completions(args) => args.run(Cli::command()),
         Command::Man(args) => args.run(Cli::command()),

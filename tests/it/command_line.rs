@@ -3,8 +3,20 @@
 use crate::samara;
 
 /// Every command a user sees.
-const COMMANDS: &[&str] =
-    &["inspect", "run", "call", "serve", "wat", "print", "validate", "strip", "metadata", "cache", "completions"];
+const COMMANDS: &[&str] = &[
+    "inspect",
+    "run",
+    "call",
+    "serve",
+    "wat",
+    "print",
+    "validate",
+    "strip",
+    "metadata",
+    "apps",
+    "cache",
+    "completions",
+];
 
 #[test]
 fn help_lists_every_command_and_each_has_its_own() {

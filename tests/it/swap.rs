@@ -17,7 +17,7 @@ use crate::{
     guest,
     process::PATIENCE,
     samara,
-    serving::{Apps, Response, Serving, eventually, request, send},
+    serving::{Apps, Response, Serving, eventually, receive, request, send},
 };
 
 /// A host with an operator.
@@ -448,4 +448,104 @@ fn a_hundred_swaps_under_load_drop_no_request() {
     // Whatever was replaced is gone, but for what is kept to go back to.
     let left = || host.gets("GET /v1/apps/default/shop", "", 200)["leaving"].as_array().unwrap().len();
     assert!(eventually(|| left() == 0));
+}
+
+#[test]
+fn a_signal_under_load_drops_no_request_that_came_before_it() {
+    let host = Operated::start("", &[("shop.toml", &greeter("shop", "one"))]);
+    let to = host.serving.http;
+    let signalled = Arc::new(AtomicBool::new(false));
+    let answered = Arc::new(AtomicU64::new(0));
+    // A connection each, so that all of accepting, reading and answering is under way when the signal comes.
+    let client = || {
+        let (signalled, answered) = (Arc::clone(&signalled), Arc::clone(&answered));
+        thread::spawn(move || -> Result<(), String> {
+            loop {
+                let Ok(stream) = send(to, "GET /", &[], b"") else { break };
+                let came_before = !signalled.load(Ordering::SeqCst);
+                match receive(stream, false) {
+                    Ok(response) if response.status == 200 && response.complete => {
+                        answered.fetch_add(1, Ordering::Relaxed);
+                    }
+                    Err(error) if came_before => return Err(format!("not answered: {error}")),
+                    // The host was told to end before this request was sent: it may be too late.
+                    Err(_) => break,
+                    Ok(response) => return Err(format!("half an answer: {response:?}")),
+                }
+            }
+            Ok(())
+        })
+    };
+    let clients: Vec<_> = (0..8).map(|_| client()).collect();
+    assert!(eventually(|| answered.load(Ordering::Relaxed) >= 50));
+    signalled.store(true, Ordering::SeqCst);
+    host.serving.terminate();
+    for client in clients {
+        client.join().unwrap().unwrap_or_else(|why| panic!("{why}\n{}", host.serving.log()));
+    }
+    assert_eq!(host.serving.ended(), Some(0));
+}
+
+#[test]
+fn the_command_line_changes_a_running_host() {
+    let host = Operated::start("", &[("shop.toml", &greeter("shop", "one"))]);
+    let apps = |line: &str| {
+        let mut line = samara(&format!("apps --admin {} {line}", host.serving.admin));
+        line = line.arg("--token-file").arg(host.apps.path("admin.token"));
+        line.within(host.apps.folder())
+    };
+    fs::create_dir(host.apps.path("next one")).unwrap();
+    let manifest = with_guests(&greeter("shop", "two").replace("{cgi-hello}", "../cgi.wasm"));
+    fs::write(host.apps.path("next one/samara.toml"), manifest).unwrap();
+    fs::copy(guest("cgi-hello"), host.apps.path("cgi.wasm")).unwrap();
+    apps("put").arg("next one").prints("default/shop: revision 2 (version two) serves\n");
+    assert_eq!(host.greeting(), "two");
+    apps("rollback shop").prints("default/shop: revision 1 (version one) serves\n");
+    assert_eq!(host.greeting(), "one");
+    apps("traffic shop 1=50 2=50").prints("default/shop: its requests are divided: 1: 50%, 2: 50%\n");
+    let listed = apps("list").run();
+    for part in ["APP", "default/shop", "sharing", "1: 50%, 2: 50%", "2, 1"] {
+        assert!(listed.stdout.contains(part), "no `{part}`: {listed}");
+    }
+    let listed: Value = serde_json::from_str(&apps("list --json").run().stdout).unwrap();
+    assert_eq!(listed[0]["traffic"][0]["weight"], 50, "{listed}");
+    apps("traffic shop 1=50").fails(1, "the weights are not 100 in sum");
+    apps("rollback cart").fails(1, "there is no app `default/cart`");
+    fs::write(host.apps.path("bad.toml"), "app.name = \"shop\"\nworkload.a.source = \"./gone.wasm\"").unwrap();
+    apps("put bad.toml").fails(1, "gone.wasm");
+    apps("remove shop").prints("default/shop: removed\n");
+    assert_eq!(host.serving.request("GET /", &[], "").status, 404);
+    apps("list").prints("no apps\n");
+    samara("apps --admin 127.0.0.1:1 list").fails(1, "no host answers at `127.0.0.1:1`; start one with `samara serve`");
+    let line = format!("apps --admin {} --token-file gone remove shop", host.serving.admin);
+    samara(&line).within(host.apps.folder()).fails(2, "takes the host's token");
+}
+
+#[test]
+fn a_change_of_a_watched_file_is_served_and_a_bad_one_is_told() {
+    let host = Operated::start("--watch", &[("shop.toml", &greeter("shop", "one"))]);
+    let file = host.apps.path("shop.toml");
+    let write = |text: &str| {
+        // As editors do: a new file takes the name of the old one.
+        let scratch = host.apps.path("shop.toml.new");
+        fs::write(&scratch, text).unwrap();
+        fs::rename(&scratch, &file).unwrap();
+    };
+    assert_eq!(host.greeting(), "one");
+    write(&with_guests(&greeter("shop", "two")));
+    assert!(eventually(|| host.greeting() == "two"), "{}", host.serving.log());
+    write("app.name = \"shop\"\nworkload = 3");
+    host.serving.logs(&["not loaded anew", "this is a whole number; write a table", "default/shop"]);
+    assert_eq!(host.greeting(), "two");
+    // A module, too: written in place, and half-way first.
+    let module = host.apps.path("cgi.wasm");
+    fs::copy(guest("cgi-hello"), &module).unwrap();
+    let manifest = with_guests(&greeter("shop", "three").replace("{cgi-hello}", "./cgi.wasm"));
+    write(&manifest);
+    assert!(eventually(|| host.greeting() == "three"), "{}", host.serving.log());
+    fs::write(&module, "\0asm junk").unwrap();
+    host.serving.logs(&["not loaded anew", "not WebAssembly"]);
+    assert_eq!(host.greeting(), "three");
+    fs::copy(guest("http-hello"), &module).unwrap();
+    assert!(eventually(|| host.serving.request("GET /", &[], "").body.contains("WASI")), "{}", host.serving.log());
 }

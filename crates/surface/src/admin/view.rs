@@ -215,6 +215,52 @@ pub(super) struct Workload {
     counters: Counters,
     /// What it asked for and was not granted, and what would allow it
     denials: Vec<DenialView>,
+    /// The last calls of this version that failed, the newest first
+    faults: Vec<FaultView>,
+}
+
+/// A call that failed.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct FaultView {
+    /// When, in seconds since 1970
+    at: u64,
+    /// Whose fault it was
+    blame: &'static str,
+    message: String,
+    /// Where the guest was, the innermost function first
+    backtrace: Vec<FrameView>,
+}
+
+/// One function on a guest's stack.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct FrameView {
+    function: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    module: Option<String>,
+    /// The offset of the instruction in the artifact
+    #[serde(skip_serializing_if = "Option::is_none")]
+    offset: Option<usize>,
+    /// The place in the source, if the artifact tells
+    #[serde(skip_serializing_if = "Option::is_none")]
+    place: Option<String>,
+}
+
+impl FaultView {
+    fn of(fault: &samara_runtime::FaultRecord) -> Self {
+        let frames = fault.backtrace.as_ref().map(|backtrace| backtrace.0.as_slice()).unwrap_or_default();
+        let frame = |frame: &samara_runtime::Frame| FrameView {
+            function: frame.function.clone(),
+            module: frame.module.clone(),
+            offset: frame.offset,
+            place: frame.place.as_ref().map(|place| samara_telemetry::sanitize(&place.to_string()).into_owned()),
+        };
+        Self {
+            at: unix(fault.time),
+            blame: fault.label,
+            message: fault.message.clone(),
+            backtrace: frames.iter().map(frame).collect(),
+        }
+    }
 }
 
 /// What bounds a workload; `null` is unbounded.
@@ -306,6 +352,7 @@ impl Workload {
             in_flight: u64::from(workload.in_flight()),
             counters: Counters::of(totals),
             denials: authority.denials().iter().map(DenialView::of).collect(),
+            faults: workload.last_faults().iter().rev().map(FaultView::of).collect(),
         }
     }
 }

@@ -13,6 +13,7 @@ use samara_model::Fault;
 use samara_runtime::{Backtrace, CodeCache, Compiler, CompilerSettings, Contract, PoolSize, Runtime, Worker, Workload};
 use samara_telemetry::Metrics;
 
+mod apps;
 mod cache;
 mod call;
 mod completions;
@@ -23,6 +24,7 @@ mod run;
 mod serve;
 mod trace;
 
+pub use apps::{AppsAction, AppsArgs};
 pub use cache::CacheArgs;
 pub use call::CallArgs;
 pub use completions::{CompletionsArgs, ManArgs};

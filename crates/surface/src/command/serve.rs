@@ -20,7 +20,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::{CompileArgs, Contracts, Failure, GrantArgs, LimitArgs, ObserveArgs, TraceArgs, runtime};
 use crate::{
     admin::{self, Admin, Names, Token},
-    deploy::{self, Deployment},
+    deploy::{self, Deployment, Follow},
     gateway::{Config, Gateway, Https},
 };
 
@@ -51,6 +51,9 @@ pub struct ServeArgs {
     /// Serve what loads: an app that does not is told in the log and at the admin address, and can be put right there
     #[arg(long)]
     pub keep_going: bool,
+    /// Load an app anew when its manifest or a file it names changes; a bad change is told, and what served goes on
+    #[arg(long)]
+    pub watch: bool,
     /// The operator's file: listeners, tenants, ceilings
     #[arg(long, value_name = "FILE")]
     pub host: Option<PathBuf>,
@@ -87,7 +90,7 @@ impl ServeArgs {
         let apps = self
             .apps
             .iter()
-            .map(|path| self.app(path, &host))
+            .map(|path| Ok((path.clone(), self.app(path, &host)?)))
             .collect::<anyhow::Result<Vec<_>>>()
             .map_err(Failure::Usage)?;
         // Calls run on the gateway's threads; this runtime loads, and waits for signals.
@@ -99,7 +102,7 @@ impl ServeArgs {
         control.block_on(self.serve(contracts, host, apps))
     }
 
-    async fn serve(self, contracts: Contracts, host: Host, apps: Vec<App>) -> Result<ExitCode, Failure> {
+    async fn serve(self, contracts: Contracts, host: Host, apps: Vec<(PathBuf, App)>) -> Result<ExitCode, Failure> {
         let operators = self.admin.or(host.listen_admin).unwrap_or(LISTEN_ADMIN);
         let https = self.https(&host).map_err(Failure::Usage)?;
         // Whoever has a certificate serves nothing without it unless asked to.
@@ -119,10 +122,11 @@ impl ServeArgs {
         let deployment = Arc::new(deployment);
         let admin = Admin::new(Arc::clone(&deployment), token, names)?;
         let answering = tokio::spawn(Arc::clone(&admin).serve(bound));
-        for app in apps {
+        let follow = if self.watch { Some(Follow::begin(&apps).await) } else { None };
+        for (_, app) in apps {
             let name = format!("{}/{}", app.tenant, app.name);
             match deployment.start(app).await {
-                Err(refused) if self.keep_going => tracing::error!(app = name, "not served: {refused}"),
+                Err(refused) if self.keep_going || self.watch => tracing::error!(app = name, "not served: {refused}"),
                 Err(refused) => return Err(Failure::Usage(refused.into())),
                 Ok(()) => {}
             }
@@ -130,12 +134,20 @@ impl ServeArgs {
         deployment.publish().map_err(|refused| Failure::Usage(refused.into()))?;
         let (terminated, shutdown) = tokio::sync::oneshot::channel();
         let mut signals = Signals::watch().context("watching signals")?;
+        // Whoever connects from now on waits in the listeners for a moment at most.
+        admin.set_ready(true);
         announce(&deployment, &gateway, admin_address).context("printing the routes")?;
         let metrics = deployment.runtime().metrics().host().clone();
         let routes = deployment.routes().clone();
         let mut served = std::pin::pin!(gateway.run(routes, metrics, async { drop(shutdown.await) }));
-        admin.set_ready(true);
+        let watched = async {
+            match follow {
+                Some(follow) => follow.follow(&deployment, |path| self.app(path, deployment.host())).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
+            () = watched => {}
             ended = &mut served => return ended.map(|()| ExitCode::SUCCESS).map_err(Failure::Other),
             () = signals.next() => {}
         }

@@ -7,6 +7,7 @@
 //! Everything that can be refused is refused before anything changes: files that are not there, limits over the operator's
 //! ceilings, stores that nobody declares, two apps that claim one route, a canary that fails.
 
+mod follow;
 mod load;
 mod registry;
 mod routes;
@@ -20,6 +21,7 @@ use std::{
 use anyhow::{Context, anyhow, bail};
 use samara_model::manifest::{App, Host};
 
+pub use follow::Follow;
 pub use load::Version;
 pub use registry::{Deployed, Deployment, FULL_WEIGHT, MAX_APPS, MAX_VERSIONS, Put, Refused, RefusedVersion, Share};
 pub use routes::VersionRoute;

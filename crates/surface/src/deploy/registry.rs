@@ -378,6 +378,11 @@ impl Deployment {
         Ok(())
     }
 
+    /// Keeps why a version could not even be read.
+    pub fn note_refused(&self, id: &AppId, reason: String) {
+        self.note(id.clone(), None, &Refused::Load(reason));
+    }
+
     /// Keeps why a version was refused.
     fn note(&self, id: AppId, version: Option<String>, refused: &Refused) {
         let mut state = self.state.lock();
@@ -468,7 +473,7 @@ fn ids(version: &Version) -> impl Iterator<Item = WorkloadId> {
     version.workloads.iter().map(|workload| workload.id.clone())
 }
 
-fn id_of(app: &App) -> AppId {
+pub(super) fn id_of(app: &App) -> AppId {
     AppId { tenant: app.tenant.clone(), name: app.name.as_str().into() }
 }
 

@@ -238,6 +238,10 @@ pub(super) async fn drive<C: Future>(
             }
             if !draining {
                 draining = true;
+                // What has arrived is read first: a request that came before the end is answered.
+                if let Poll::Ready(ended) = connection.as_mut().poll(context) {
+                    return Poll::Ready(Some(ended));
+                }
                 if !drain(connection.as_mut()) {
                     return Poll::Ready(None);
                 }

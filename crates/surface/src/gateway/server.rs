@@ -53,6 +53,8 @@ const LEAST_BUFFER_BYTES: usize = 8 << 10;
 /// Fields of a head that the HTTP/1 library parses without allocating; lower limits are the site's to count. 28 more
 /// cost each request 0.2 us.
 pub(super) const FREE_FIELDS: usize = 100;
+/// How long a connection that has just been accepted when the host ends may take to send its first byte.
+const LAST_REQUEST: Duration = Duration::from_millis(250);
 /// How long accepting rests when the machine has no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -183,10 +185,15 @@ impl Worker {
             let lives = lives.clone();
             async move { lives.sweep(patience).await }
         });
+        let mut accepting = Box::pin(join_all(accepting));
         tokio::select! {
-            _ = join_all(accepting) => {}
+            _ = &mut accepting => {}
             _ = stages.wait_for(|stage| *stage >= Stage::Draining) => {}
         }
+        // Whoever the kernel has let in is let in, once the runtime has asked it who came; then the listeners close.
+        tokio::task::yield_now().await;
+        let _ = futures::poll!(&mut accepting);
+        drop(accepting);
         lives.drain();
         // The sweeper goes on: a client that does not take its response has no more time than before. An error means
         // that `serve` was dropped, and with it everybody who waits.
@@ -262,8 +269,13 @@ impl Connection {
             return;
         }
         let life = self.worker.lives.begin();
-        let speaks = tokio::time::timeout(self.worker.bounds.header_timeout, speaks_http2(&stream));
-        let Some(Ok(Ok(http2))) = drive(&life, speaks, |_| false).await else { return };
+        let speaks = |time| tokio::time::timeout(time, speaks_http2(&stream));
+        let http2 = match drive(&life, speaks(self.worker.bounds.header_timeout), |_| false).await {
+            Some(spoken) => spoken,
+            // The host is ending, and this client connected before it could know.
+            None => speaks(LAST_REQUEST).await,
+        };
+        let Ok(Ok(http2)) = http2 else { return };
         let peer = ends.peer;
         let socket = Socket { stream, life: Arc::clone(&life), heads: !http2 };
         let ended = if http2 { self.http2(socket, ends, &life).await } else { self.http1(socket, ends, &life).await };
