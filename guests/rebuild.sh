@@ -23,7 +23,6 @@ http-hello   wasi_http  cargo wasm32-wasip2
 http-echo    wasi_http  cargo wasm32-wasip2
 http-kit     wasi_http  cargo wasm32-wasip2
 http-p3      wasi_http  cargo wasm32-wasip2
-page         wasi_http  cargo wasm32-wasip2
 wstd-hello   wasi_http  cargo wasm32-wasip2
 spin7-hello  wasi_http  cargo wasm32-wasip2
 add          function   cargo wasm32-unknown-unknown

@@ -18,6 +18,7 @@ mod command_line;
 mod explain;
 #[cfg(feature = "external-tests")]
 mod external;
+mod files;
 mod fit_matrix;
 mod golden;
 mod hostile;

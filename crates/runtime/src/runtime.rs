@@ -136,7 +136,8 @@ impl Runtime {
         }
     }
 
-    fn tenant(&self, tenant: &Tenant) -> Arc<TenantAccount> {
+    /// What a tenant has used of its quota, for whatever is served of its apps.
+    pub fn tenant(&self, tenant: &Tenant) -> Arc<TenantAccount> {
         let mut tenants = self.tenants.lock();
         let account = || Arc::new(TenantAccount::new(tenant.clone(), Quota::default()));
         Arc::clone(tenants.entry(tenant.clone()).or_insert_with(account))

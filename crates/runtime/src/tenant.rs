@@ -56,8 +56,11 @@ impl TenantAccount {
         }
     }
 
-    /// Takes a call's share of the quota, or says which part of it is used up.
-    pub(crate) fn admit(&self) -> Result<Option<OwnedSemaphorePermit>, Fault> {
+    /// Takes a call's share of the quota, which is given back when the permit is dropped.
+    ///
+    /// # Errors
+    /// Busy, saying which part of the quota is used up.
+    pub fn admit(&self) -> Result<Option<OwnedSemaphorePermit>, Fault> {
         self.take_token()?;
         let Some(running) = &self.running else { return Ok(None) };
         match Arc::clone(running).try_acquire_owned() {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use http::Method;
 
 use super::{
-    Host, LimitOverrides, ManifestErrors, Position, Problem,
+    Folder, Host, LimitOverrides, ManifestErrors, Position, Problem,
     grants::{self, Given},
     reader::{Item, Reader, Report, did_you_mean},
 };
@@ -27,8 +27,10 @@ pub struct App {
     pub tenant: Tenant,
     /// The request that a new version must answer before it serves.
     pub canary: Option<Canary>,
-    /// Its workloads, in the order of the file.
+    /// Its workloads that are guests, in the order of the file.
     pub workloads: Vec<Workload>,
+    /// Its workloads that are folders, in the order of the file.
+    pub folders: Vec<Folder>,
     /// Its stores, in the order of the file.
     pub stores: Vec<Store>,
     /// Its triggers, in the order of the file.
@@ -164,6 +166,7 @@ impl App {
             tenant: Tenant::default(),
             canary: None,
             workloads: vec![workload],
+            folders: Vec::new(),
             stores: Vec::new(),
             triggers: vec![trigger],
         }
@@ -176,6 +179,9 @@ impl App {
             resolve(&mut workload.source.path);
             workload.config_files.iter_mut().for_each(resolve);
             workload.grants.fs.iter_mut().for_each(|grant| resolve(&mut grant.host));
+        }
+        for served in &mut self.folders {
+            resolve(&mut served.path);
         }
         for store in &mut self.stores {
             // Only what says that it is a path: `redb:./carts.redb`, not `workload:carts`.
@@ -197,12 +203,14 @@ impl App {
             problems: vec![problem(Position { line: 1, column: 1 }, unknown.to_string())],
         })?;
         let mut problems = Vec::new();
-        for workload in &self.workloads {
-            for over in workload.limits.check(&quota.limits) {
-                let position = over.position.unwrap_or(Position { line: workload.line, column: 1 });
+        let guests = self.workloads.iter().map(|workload| (&workload.name, workload.line, &workload.limits));
+        let folders = self.folders.iter().map(|folder| (&folder.name, folder.line, &folder.limits));
+        for (name, line, limits) in guests.chain(folders) {
+            for over in limits.check(&quota.limits) {
+                let position = over.position.unwrap_or(Position { line, column: 1 });
                 let message = format!(
                     "`{}` of workload `{}`: `{}` is over the ceiling of `{}` that tenant `{}` has; lower it, or raise it in [tenant.{}] of the host file",
-                    over.key, workload.name, over.asked, over.ceiling, self.tenant, self.tenant
+                    over.key, name, over.asked, over.ceiling, self.tenant, self.tenant
                 );
                 problems.push(problem(position, message));
             }
@@ -228,10 +236,15 @@ fn read(mut root: Reader<'_>, file: &Path) -> Option<App> {
 
     let mut granted = Granted::new();
     let mut workloads = Vec::new();
+    let mut folders = Vec::new();
     let mut workload_names = Vec::new();
     for item in named_tables(&mut root, "workload", "[workload.NAME]") {
         workload_names.push(item.key);
-        workloads.extend(read_workload(&item, &mut granted));
+        match read_workload(&item, &mut granted) {
+            Some(Read::Guest(workload)) => workloads.push(*workload),
+            Some(Read::Folder(folder)) => folders.push(*folder),
+            None => {}
+        }
     }
 
     let mut stores = Vec::new();
@@ -255,7 +268,7 @@ fn read(mut root: Reader<'_>, file: &Path) -> Option<App> {
         }
     }
     let Head { name, version, tenant, canary } = head?;
-    Some(App { file: file.to_owned(), name: name?, version, tenant, canary, workloads, stores, triggers })
+    Some(App { file: file.to_owned(), name: name?, version, tenant, canary, workloads, folders, stores, triggers })
 }
 
 /// The table `[app]`.
@@ -302,8 +315,17 @@ fn guarded_feature(name: &str) -> Result<String, String> {
     Err(format!("`{name}` is not a feature that must be declared; those are {known}{near}"))
 }
 
-fn read_workload<'a>(item: &Item<'a>, granted: &mut Granted<'a>) -> Option<Workload> {
+/// What a `[workload.NAME]` is.
+enum Read {
+    Guest(Box<Workload>),
+    Folder(Box<Folder>),
+}
+
+fn read_workload<'a>(item: &Item<'a>, granted: &mut Granted<'a>) -> Option<Read> {
     let mut reader = item.table("workload", "[workload.NAME]")?;
+    if let Some(files) = reader.take("files") {
+        return Folder::read(reader, &files, item.key, item.line()).map(|folder| Read::Folder(Box::new(folder)));
+    }
     let source = reader.require("source", "source = \"./guest.wasm\"").and_then(|item| {
         let text = item.text("./guest.wasm")?;
         if let Some((scheme, _)) = text.split_once("://") {
@@ -341,7 +363,7 @@ fn read_workload<'a>(item: &Item<'a>, granted: &mut Granted<'a>) -> Option<Workl
     reader.belongs(grants::KEYS, "grants");
     reader.belongs(LimitOverrides::KEYS, "limits");
     reader.finish();
-    Some(Workload {
+    Some(Read::Guest(Box::new(Workload {
         name: item.key.to_owned(),
         source: source?,
         contract: contract.map(str::to_owned),
@@ -354,7 +376,7 @@ fn read_workload<'a>(item: &Item<'a>, granted: &mut Granted<'a>) -> Option<Workl
         config_files,
         limits,
         line: item.line(),
-    })
+    })))
 }
 
 /// A key that has one value in this version.

@@ -9,6 +9,7 @@
 //! name (`not_yet.rs`), so that nobody believes them to be in force.
 
 mod app;
+mod folder;
 mod grants;
 mod host;
 mod limits;
@@ -21,6 +22,7 @@ mod tls;
 use std::{fmt, path::PathBuf};
 
 pub use app::{App, Canary, Source, Store, Trigger, Workload};
+pub use folder::Folder;
 pub use host::{
     BODY_TIMEOUT, HEADER_TIMEOUT, Host, HttpSettings, IDLE_TIMEOUT, LISTEN_ADMIN, LISTEN_HTTP, LISTEN_HTTPS, LogFormat,
     MAX_CONNECTIONS, TenantQuota, UnknownTenant,

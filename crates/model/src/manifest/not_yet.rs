@@ -43,7 +43,6 @@ const NOT_YET: &[NotYet] = &[
     key("trigger", "cron", "`cron` triggers"),
     key("trigger", "subject", "`subject` triggers"),
     key("trigger", "admission", "`admission` triggers"),
-    key("trigger", "files", "static files (`files`)"),
     key("trigger", "traffic", "traffic splits (`traffic`)"),
     key("host", "trust", "trust policies (`[trust]`)"),
     key("telemetry", "otlp", "OpenTelemetry exports (`otlp`)"),

@@ -8,8 +8,8 @@ use std::{
 use http::Method;
 
 use super::{
-    App, CertificateFiles, ClientCertificates, Host, LimitOverrides, LogFormat, MAX_ELEMENTS, MAX_MANIFEST_BYTES,
-    MAX_PROBLEMS, Trigger,
+    App, CertificateFiles, ClientCertificates, Folder, Host, LimitOverrides, LogFormat, MAX_ELEMENTS,
+    MAX_MANIFEST_BYTES, MAX_PROBLEMS, Trigger,
 };
 use crate::{KvOperation, Limits, Tenant};
 
@@ -575,4 +575,62 @@ fn no_text_panics() {
             assert!(errors.problems.iter().all(|p| p.position.line > 0 && p.position.column > 0), "{errors}");
         }
     }
+}
+
+#[test]
+fn a_workload_may_be_a_folder() {
+    let mut app = app(r#"
+        app.name = "a"
+        [workload.page]
+        files = "./public"
+        cache_control = "public, max-age=60"
+        headers = { x-frame-options = "DENY" }
+        dotfiles = true
+        not_found = "errors/404.html"
+        limits = { concurrency = 8 }
+        [workload.plain]
+        files = "/srv/www"
+        [[trigger]]
+        http.path = "/*rest"
+        fn = "page"
+        "#);
+    app.resolve_paths(Path::new("/apps"));
+    let [page, plain] = &app.folders[..] else { panic!("{:?}", app.folders) };
+    assert_eq!((page.name.as_str(), page.path.as_path(), page.line), ("page", Path::new("/apps/./public"), 3));
+    assert_eq!(page.cache_control.as_ref().unwrap(), "public, max-age=60");
+    assert_eq!(page.headers, [("x-frame-options".parse().unwrap(), "DENY".parse().unwrap())]);
+    assert_eq!((page.dotfiles, page.not_found.as_str()), (true, "errors/404.html"));
+    let limits = |folder: &Folder| folder.effective_limits(&LimitOverrides::default());
+    assert_eq!((limits(page).concurrency, limits(plain).concurrency), (8, 1024));
+    assert_eq!(
+        (plain.dotfiles, plain.not_found.as_str(), plain.path.as_path()),
+        (false, "404.html", Path::new("/srv/www"))
+    );
+    assert!(app.workloads.is_empty());
+    let ceiling = host("tenant.default.limits.concurrency = 4");
+    let over = app.check(&ceiling).unwrap_err().to_string();
+    assert!(over.contains("`concurrency` of workload `page`: `8` is over the ceiling of `4`"), "{over}");
+}
+
+#[test]
+fn what_bounds_guests_or_is_known_of_each_file_is_no_setting_of_a_folder() {
+    let refused = |line: &str, problem: &str| {
+        let text = format!("app.name = \"a\"\n[workload.w]\nfiles = \".\"\n{line}\n");
+        let errors = App::parse(&text, Path::new("m")).unwrap_err().to_string();
+        assert!(errors.starts_with(problem), "{line}: {errors}");
+    };
+    refused(
+        "source = \"a.wasm\"",
+        "m:4:1: unknown key `source` in [workload.w]; known keys: files, cache_control, headers,",
+    );
+    refused("grants = {}", "m:4:1: unknown key `grants` in [workload.w]");
+    refused("limits = { cpu = \"1s\" }", "m:4:10: `limits` in [workload.w]: `cpu` bounds guests, and files are none");
+    refused("headers = { etag = \"x\" }", "m:4:20: `etag` in [workload.w.headers]: this depends on the file");
+    refused("headers = { \"a b\" = \"x\" }", "m:4:21: `a b` in [workload.w.headers]: this is not the name of a header");
+    refused("headers = { a = \"\\u0000\" }", "m:4:17: `a` in [workload.w.headers]: this is not the value");
+    refused("headers = { cache-control = \"x\" }", "m:4:29: `cache-control` in [workload.w.headers]: write it as");
+    refused(
+        "not_found = \"../secret\"",
+        "m:4:13: `not_found` in [workload.w]: `../secret` is not a file below the folder",
+    );
 }

@@ -96,6 +96,13 @@ fn manifest(admin: &Admin, id: &AppId, text: &str, base: Option<PathBuf>) -> Res
                     workload.source.text, workload.name
                 )));
             }
+            if let Some(folder) = app.folders.iter().find(|folder| folder.path.is_relative()) {
+                return Err(wrong(format!(
+                    "the folder `{}` of workload `{}` is a relative path; say with `?base=/folder` what it is relative to",
+                    folder.path.display(),
+                    folder.name
+                )));
+            }
             app.resolve_paths(Path::new("/"));
         }
     }

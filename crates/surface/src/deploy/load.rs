@@ -17,7 +17,7 @@ use samara_model::{
 use samara_runtime::{Definition, Quota, Runtime, Workload};
 
 use super::routes::{self, VersionRoute};
-use crate::gateway::{Destination, Served, probe};
+use crate::gateway::{Destination, Folder, Served, probe};
 
 /// Bytes of a configuration file that a grant names.
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
@@ -31,8 +31,10 @@ pub struct Version {
     pub revision: u64,
     /// The manifest it was loaded from.
     pub app: App,
-    /// Its workloads, in the order of the manifest.
+    /// Its workloads that are guests, in the order of the manifest.
     pub workloads: Vec<Arc<Workload>>,
+    /// Its workloads that are folders, in the order of the manifest.
+    pub folders: Vec<Folder>,
     /// Its routes, in the order of the manifest.
     pub routes: Vec<VersionRoute>,
     /// When it was loaded.
@@ -60,7 +62,7 @@ impl Version {
             },
         );
         let mut workloads = Vec::new();
-        let mut by_name: HashMap<&str, (Arc<Workload>, Arc<[String]>)> = HashMap::new();
+        let mut by_name: HashMap<&str, Destination> = HashMap::new();
         for workload in &app.workloads {
             let definition = define(&app, workload, &quota.limits, stores)
                 .with_context(|| format!("{}: workload `{}`", place(&app, workload.line), workload.name))?;
@@ -68,27 +70,34 @@ impl Version {
             let ready = crate::command::patiently(&format!("loading {name}"), runtime.load(definition)).await;
             let ready = ready.map_err(|fault| anyhow!("{}: {fault}", place(&app, workload.line)))?;
             workloads.push(Arc::clone(&ready));
-            by_name.insert(&workload.name, (ready, workload.args.clone().into()));
+            let target = Served { runtime: Arc::clone(runtime), workload: ready };
+            let args = workload.args.clone().into();
+            by_name.insert(&workload.name, Destination { args, ..Destination::new(Arc::new(target)) });
+        }
+        let mut folders = Vec::new();
+        for settings in &app.folders {
+            let id = workload_id(&app, &settings.name);
+            let limits = settings.effective_limits(&quota.limits);
+            let metrics = runtime.metrics().workload(&id);
+            let folder = Folder::open(id, settings.clone(), limits, metrics, Some(runtime.tenant(&app.tenant)))
+                .with_context(|| format!("{}: workload `{}`", place(&app, settings.line), settings.name))?;
+            folders.push(folder.clone());
+            by_name.insert(&settings.name, Destination::new(Arc::new(folder)));
         }
         let mut routes = Vec::new();
         for trigger in &app.triggers {
             let Trigger::Http { host, methods, path, target, operation, line } = trigger;
-            let Some((workload, args)) = by_name.get(target.as_str()) else { continue };
-            let target = Served { runtime: Arc::clone(runtime), workload: Arc::clone(workload) };
+            let Some(destination) = by_name.get(target.as_str()) else { continue };
             routes.push(VersionRoute {
                 host: host.clone(),
                 methods: methods.clone(),
                 path: path.clone(),
-                destination: Destination {
-                    target: Arc::new(target),
-                    operation: operation.as_deref().map(Into::into),
-                    args: Arc::clone(args),
-                },
+                destination: Destination { operation: operation.as_deref().map(Into::into), ..destination.clone() },
                 origin: routes::origin(&app, *line),
             });
         }
         drop(by_name);
-        Ok(Self { revision: 0, app, workloads, routes, loaded: SystemTime::now() })
+        Ok(Self { revision: 0, app, workloads, folders, routes, loaded: SystemTime::now() })
     }
 
     /// Whose version it is.
@@ -168,11 +177,7 @@ fn define(
     let shapes = if app.triggers.iter().any(as_function) { vec![Shape::Function] } else { ROUTED.to_vec() };
     let limits: Limits = workload.effective_limits(ceiling);
     Ok(Definition {
-        id: WorkloadId {
-            tenant: app.tenant.clone(),
-            app: app.name.as_str().into(),
-            name: workload.name.as_str().into(),
-        },
+        id: workload_id(app, &workload.name),
         bytes,
         contract: workload.contract.clone(),
         shapes,
@@ -184,6 +189,10 @@ fn define(
         settings: serde_json::to_value(&workload.settings).context("reading `settings`")?,
         stores: stores.clone(),
     })
+}
+
+fn workload_id(app: &App, name: &str) -> WorkloadId {
+    WorkloadId { tenant: app.tenant.clone(), app: app.name.as_str().into(), name: name.into() }
 }
 
 /// Where in a manifest something is said; an app without a manifest has no lines.

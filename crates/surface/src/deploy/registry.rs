@@ -20,7 +20,7 @@ use samara_runtime::{Runtime, Workload};
 use tokio::sync::Semaphore;
 
 use super::{Version, routes, stores::Backends};
-use crate::gateway::{Backing, Routes};
+use crate::gateway::{Backing, Routes, Target as _};
 
 /// Versions kept of one app, those that serve included: what a roll-back can go back to.
 pub const MAX_VERSIONS: usize = 5;
@@ -470,7 +470,8 @@ impl Deployed {
 }
 
 fn ids(version: &Version) -> impl Iterator<Item = WorkloadId> {
-    version.workloads.iter().map(|workload| workload.id.clone())
+    let folders = version.folders.iter().map(|folder| folder.id().clone());
+    version.workloads.iter().map(|workload| workload.id.clone()).chain(folders)
 }
 
 pub(super) fn id_of(app: &App) -> AppId {

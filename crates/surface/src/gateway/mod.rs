@@ -9,6 +9,7 @@
 mod body;
 mod command;
 mod connection;
+mod files;
 mod function;
 pub(crate) mod listen;
 mod probe;
@@ -35,6 +36,7 @@ use anyhow::Context as _;
 use samara_model::{Limits, manifest::HttpSettings};
 use samara_telemetry::{HostMetrics, Observer};
 
+pub use files::Folder;
 pub use probe::probe;
 pub use served::Served;
 pub use target::{Answering, Backing, Destination, Routes, Shared, Target};

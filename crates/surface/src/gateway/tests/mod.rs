@@ -1,5 +1,6 @@
 //! The gateway over real sockets, in front of targets that are closures.
 
+mod files;
 mod http1;
 mod http2;
 mod shapes;
