@@ -9,6 +9,7 @@ use std::{
 
 use super::{
     LimitOverrides, ManifestErrors,
+    http2::Http2Settings,
     reader::{Item, Reader, Report},
     tls::Tls,
 };
@@ -107,6 +108,8 @@ pub struct HttpSettings {
     pub idle_timeout: Duration,
     /// How long a client may leave a body without a byte, in either direction.
     pub body_timeout: Duration,
+    /// What bounds connections of HTTP/2 besides.
+    pub http2: Http2Settings,
 }
 
 impl Default for HttpSettings {
@@ -116,6 +119,7 @@ impl Default for HttpSettings {
             header_timeout: HEADER_TIMEOUT,
             idle_timeout: IDLE_TIMEOUT,
             body_timeout: BODY_TIMEOUT,
+            http2: Http2Settings::default(),
         }
     }
 }
@@ -199,6 +203,9 @@ fn read(mut root: Reader<'_>, file: &Path) -> Host {
             reader.take("hosts").and_then(|item| item.list("ops.example", parse_host)).unwrap_or_default();
         reader.finish();
     }
+    if let Some(reader) = section(&mut root, "http2") {
+        host.http.http2 = Http2Settings::read(reader);
+    }
     if let Some(mut reader) = section(&mut root, "engine") {
         host.wasi03 = reader.take("wasi03").and_then(|item| item.boolean()).unwrap_or(true);
         host.instances = reader.take("instances").and_then(|item| at_least_one(&item));
@@ -259,7 +266,7 @@ fn read_tenant(mut reader: Reader<'_>) -> TenantQuota {
     quota
 }
 
-fn at_least_one(item: &Item<'_>) -> Option<u32> {
+pub(super) fn at_least_one(item: &Item<'_>) -> Option<u32> {
     let number = item.number()?;
     if number == 0 {
         item.problem("nothing would be left to serve with; write at least `1`");

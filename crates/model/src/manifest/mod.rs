@@ -12,6 +12,7 @@ mod app;
 mod folder;
 mod grants;
 mod host;
+mod http2;
 mod limits;
 mod not_yet;
 mod reader;
@@ -27,6 +28,7 @@ pub use host::{
     BODY_TIMEOUT, HEADER_TIMEOUT, Host, HttpSettings, IDLE_TIMEOUT, LISTEN_ADMIN, LISTEN_HTTP, LISTEN_HTTPS, LogFormat,
     MAX_CONNECTIONS, TenantQuota, UnknownTenant,
 };
+pub use http2::Http2Settings;
 pub use limits::{LimitOver, LimitOverrides};
 pub use reader::{MAX_ELEMENTS, MAX_MANIFEST_BYTES, MAX_PROBLEMS};
 pub use tls::{CertificateFiles, ClientCertificates, Tls};

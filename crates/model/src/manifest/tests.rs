@@ -8,7 +8,7 @@ use std::{
 use http::Method;
 
 use super::{
-    App, CertificateFiles, ClientCertificates, Folder, Host, LimitOverrides, LogFormat, MAX_ELEMENTS,
+    App, CertificateFiles, ClientCertificates, Folder, Host, Http2Settings, LimitOverrides, LogFormat, MAX_ELEMENTS,
     MAX_MANIFEST_BYTES, MAX_PROBLEMS, Trigger,
 };
 use crate::{KvOperation, Limits, Tenant};
@@ -633,4 +633,24 @@ fn what_bounds_guests_or_is_known_of_each_file_is_no_setting_of_a_folder() {
         "not_found = \"../secret\"",
         "m:4:13: `not_found` in [workload.w]: `../secret` is not a file below the folder",
     );
+}
+
+#[test]
+fn http2_has_bounds_of_its_own() {
+    let settings = host("[http2]\nstreams = 100\nstream_window = \"1MiB\"\nping_interval = \"10s\"").http.http2;
+    let expected = Http2Settings {
+        streams: 100,
+        stream_window: 1 << 20,
+        ping_interval: Duration::from_secs(10),
+        ..Http2Settings::default()
+    };
+    assert_eq!(settings, expected);
+    let refused = |line: &str, problem: &str| {
+        let errors = Host::parse(&format!("[http2]\n{line}"), Path::new("h")).unwrap_err().to_string();
+        assert!(errors.starts_with(problem), "{line}: {errors}");
+    };
+    refused("streams = 0", "h:2:11: `streams` in [http2]: nothing would be left to serve with");
+    refused("connection_window = \"1KiB\"", "h:2:21: `connection_window` in [http2]: `1KiB` is no window of HTTP/2");
+    refused("stream_window = \"4GiB\"", "h:2:17: `stream_window` in [http2]: `4GiB` is no window of HTTP/2");
+    refused("ping_timeout = \"0s\"", "h:2:16: `ping_timeout` in [http2]: no client is that fast");
 }

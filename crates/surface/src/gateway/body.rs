@@ -178,7 +178,8 @@ pub(super) struct Outgoing {
 }
 
 impl Outgoing {
-    pub(super) fn new(body: Body, in_flight: InFlight, watched: Option<Box<Watched>>) -> Self {
+    pub(super) fn new(body: Body, mut in_flight: InFlight, watched: Option<Box<Watched>>) -> Self {
+        in_flight.answered();
         Self { body, failed: None, in_flight, handed_on: false, watched }
     }
 }

@@ -77,6 +77,10 @@ pub(super) struct Life {
     /// HTTP/2: when a response last went on.
     moved: AtomicU32,
     http2: AtomicBool,
+    /// HTTP/2: requests that the client took back before they were answered, less those it let be answered.
+    abandoned: AtomicU32,
+    /// HTTP/2: how many those may be.
+    most_abandoned: AtomicU32,
     signal: AtomicU8,
     waker: Mutex<Option<Waker>>,
 }
@@ -107,13 +111,25 @@ impl Life {
     pub(super) fn begin(self: &Arc<Self>) -> InFlight {
         self.in_flight.fetch_add(1, Relaxed);
         self.head_since.store(NEVER, Relaxed);
-        InFlight(Arc::clone(self))
+        InFlight { life: Arc::clone(self), answered: false }
     }
 
-    /// The connection speaks HTTP/2: heads are bounded by the idle time, as bytes that come may be anything.
-    pub(super) fn speaks_http2(&self) {
+    /// The connection speaks HTTP/2: heads are bounded by the idle time, as bytes that come may be anything. Requests are
+    /// taken back by a frame of four bytes, so that whoever takes back `most_abandoned` more than it lets be answered has
+    /// us begin calls for nothing, past the bound of streams (CVE-2023-44487): it is shown out.
+    pub(super) fn speaks_http2(&self, most_abandoned: u32) {
+        self.most_abandoned.store(most_abandoned, Relaxed);
         self.http2.store(true, Relaxed);
         self.head_since.store(NEVER, Relaxed);
+    }
+
+    /// A request of an HTTP/2 connection ended.
+    fn settle(&self, answered: bool) {
+        let count = |abandoned: u32| if answered { abandoned.checked_sub(1) } else { abandoned.checked_add(1) };
+        let before = self.abandoned.fetch_update(Relaxed, Relaxed, count);
+        if !answered && before.is_ok_and(|before| before >= self.most_abandoned.load(Relaxed)) {
+            self.send(Signal::Stop);
+        }
     }
 
     /// Ends the connection if its client has been waited for too long.
@@ -138,24 +154,32 @@ impl Life {
 
 /// A request being served.
 #[derive(Debug)]
-pub(super) struct InFlight(Arc<Life>);
+pub(super) struct InFlight {
+    life: Arc<Life>,
+    answered: bool,
+}
 
 impl InFlight {
+    /// There is a response: what the client leaves of it from now on is its loss.
+    pub(super) fn answered(&mut self) {
+        self.answered = true;
+    }
+
     /// A frame of the response was handed on. HTTP/2 asks for the next one when the client has room for it; in HTTP/1
     /// the socket shows whether it has.
     pub(super) fn handed_on(&self) {
-        if self.0.http2.load(Relaxed) {
+        if self.life.http2.load(Relaxed) {
             // The time first: the sweeper looks at it once a frame is held.
-            self.0.moved.store(self.0.now(), Relaxed);
-            self.0.held.fetch_add(1, Relaxed);
+            self.life.moved.store(self.life.now(), Relaxed);
+            self.life.held.fetch_add(1, Relaxed);
         }
     }
 
     /// The next frame was asked for, or never will be.
     pub(super) fn taken(&self) {
-        if self.0.http2.load(Relaxed) {
-            self.0.moved.store(self.0.now(), Relaxed);
-            self.0.held.fetch_sub(1, Relaxed);
+        if self.life.http2.load(Relaxed) {
+            self.life.moved.store(self.life.now(), Relaxed);
+            self.life.held.fetch_sub(1, Relaxed);
         }
     }
 }
@@ -163,8 +187,12 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         // The time first: the sweeper looks at it once nothing is in flight.
-        self.0.idle_since.store(self.0.now(), Relaxed);
-        self.0.in_flight.fetch_sub(1, Relaxed);
+        let life = &self.life;
+        life.idle_since.store(life.now(), Relaxed);
+        life.in_flight.fetch_sub(1, Relaxed);
+        if life.http2.load(Relaxed) {
+            life.settle(self.answered);
+        }
     }
 }
 
@@ -188,6 +216,8 @@ impl Lives {
             held: AtomicU32::new(0),
             moved: AtomicU32::new(now),
             http2: AtomicBool::new(false),
+            abandoned: AtomicU32::new(0),
+            most_abandoned: AtomicU32::new(0),
             signal: AtomicU8::new(Signal::Serve as u8),
             waker: Mutex::new(None),
         });
@@ -393,7 +423,7 @@ mod tests {
         let patience = Patience::new(SECOND, SECOND, SECOND);
         let lives = Lives::default();
         let life = life(&lives);
-        life.speaks_http2();
+        life.speaks_http2(1);
         let request = life.begin();
         lives.clock.store(1_000, Relaxed);
         request.handed_on();
@@ -404,6 +434,28 @@ mod tests {
         request.handed_on();
         life.check(1_000_000, patience);
         assert!(life.signalled(Signal::Stop));
+    }
+
+    #[test]
+    fn who_takes_back_more_than_it_lets_be_answered_is_stopped() {
+        let lives = Lives::default();
+        let life = life(&lives);
+        life.speaks_http2(2);
+        let answer = || life.begin().answered();
+        let abandon = || drop(life.begin());
+        // Each answer makes up for one, and none is saved for later.
+        (0..10).for_each(|_| answer());
+        abandon();
+        abandon();
+        answer();
+        abandon();
+        assert!(!life.signalled(Signal::Drain));
+        abandon();
+        assert!(life.signalled(Signal::Stop));
+        // In HTTP/1 who leaves takes its connection along.
+        let plain = lives.begin();
+        (0..10).for_each(|_| drop(plain.begin()));
+        assert!(!plain.signalled(Signal::Drain));
     }
 
     #[test]

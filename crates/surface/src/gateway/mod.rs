@@ -158,6 +158,7 @@ impl Gateway {
             header_bytes: large(header_bytes),
             header_fields: large(header_fields),
             connections: large(http.max_connections),
+            http2: http.http2,
         };
         let redirect = self.https.as_ref().zip(self.config.https).and_then(|(served, asked)| {
             asked.tls.redirect.then(|| asked.tls.redirect_port.unwrap_or(served.address.port()))

@@ -23,7 +23,8 @@ use hyper::{
     server::conn::{http1, http2},
     service::service_fn,
 };
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use samara_model::manifest::Http2Settings;
 use samara_telemetry::HostMetrics;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -40,9 +41,8 @@ use super::{
     tls::{self, Tls},
 };
 
-/// Streams of one HTTP/2 connection at once; more wait at the client.
-const MAX_STREAMS: u32 = 256;
-/// Streams that a client reset before we came to them; more end the connection (CVE-2023-44487).
+/// Streams that a client reset before we came to them; more end the connection (CVE-2023-44487). Those it resets later are
+/// counted by their `Life`.
 const MAX_PENDING_RESETS: usize = 32;
 /// Streams reset by us because of a client's mistakes; more end the connection.
 const MAX_ERROR_RESETS: usize = 128;
@@ -58,14 +58,20 @@ const LAST_REQUEST: Duration = Duration::from_millis(250);
 /// How long accepting rests when the machine has no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// Bytes of header names and values that a client may have us remember; the size HTTP/2 begins with.
+const HEADER_TABLE_BYTES: u32 = 4 << 10;
+/// Bytes of one frame; larger ones end the connection. The least that HTTP/2 allows.
+const FRAME_BYTES: u32 = 16 << 10;
+
 /// What connections are held to.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Bounds {
     pub(super) patience: Patience,
     pub(super) header_timeout: Duration,
     pub(super) header_bytes: usize,
     pub(super) header_fields: usize,
     pub(super) connections: usize,
+    pub(super) http2: Http2Settings,
 }
 
 /// A port, and what is spoken at it.
@@ -118,7 +124,7 @@ pub(super) async fn serve(
     for (index, (entrances, runtime)) in entrances.into_iter().zip(runtimes).enumerate() {
         let worker = Arc::new(Worker {
             site: Arc::clone(&site),
-            bounds,
+            bounds: bounds.clone(),
             metrics: metrics.clone(),
             slots: Arc::clone(&slots),
             lives: Lives::default(),
@@ -340,8 +346,9 @@ impl Connection {
     }
 
     async fn http2<S: Stream>(&self, stream: S, ends: Ends, life: &Arc<Life>) -> Option<hyper::Result<()>> {
-        life.speaks_http2();
         let bounds = &self.worker.bounds;
+        let http2 = &bounds.http2;
+        life.speaks_http2(http2.abandoned);
         let site = Arc::clone(&self.worker.site);
         let lives = Arc::clone(life);
         let last = LastHost::default();
@@ -351,7 +358,14 @@ impl Connection {
         });
         let spread = Spread { life: Some(Arc::clone(life)), ..self.worker.spread.clone() };
         let connection = http2::Builder::new(spread)
-            .max_concurrent_streams(MAX_STREAMS)
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(http2.streams)
+            .initial_stream_window_size(http2.stream_window)
+            .initial_connection_window_size(http2.connection_window)
+            .keep_alive_interval(http2.ping_interval)
+            .keep_alive_timeout(http2.ping_timeout)
+            .max_frame_size(FRAME_BYTES)
+            .header_table_size(HEADER_TABLE_BYTES)
             .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
             .max_local_error_reset_streams(MAX_ERROR_RESETS)
             .max_header_list_size(u32::try_from(bounds.header_bytes).unwrap_or(u32::MAX))

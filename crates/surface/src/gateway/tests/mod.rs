@@ -3,6 +3,7 @@
 mod files;
 mod http1;
 mod http2;
+mod http2_limits;
 mod shapes;
 mod timeouts;
 mod tls;
