@@ -30,5 +30,6 @@ mod serving;
 mod swap;
 mod tidy;
 mod tls;
+mod traces;
 
 pub(crate) use process::{guest, guests, samara};

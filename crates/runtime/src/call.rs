@@ -15,7 +15,7 @@ use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use samara_model::{Body, BodyError, Call, Fault, Limit, Reply, format_duration};
-use samara_telemetry::{Outcome, Watch};
+use samara_telemetry::{Outcome, Span, Watch};
 use tokio::{sync::oneshot, task::JoinHandle};
 use wasmtime::{CallHook, Store, UpdateDeadline};
 
@@ -51,22 +51,28 @@ impl Runtime {
         let began = Instant::now();
         let watch = Watch::current();
         watch.answered_by(&workload.id);
+        let queued = watch.span("queue");
         let admitted = workload.admit().await.inspect_err(|fault| refused(workload, fault, began))?;
         let kept = workload.idle.lock().pop();
         let instance = match kept {
             Some(idle) => Instance::Kept(idle),
             None => Instance::Fresh(self.reserve(workload).await.inspect_err(|fault| refused(workload, fault, began))?),
         };
+        drop(queued);
         let (sender, receiver) = oneshot::channel();
         let outcome = Arc::new(CallState::default());
         let limits = workload.limits();
         let meter = Arc::new(Meter::new(limits.cpu, limits.host_calls));
-        let account = Account::open(workload, &outcome, meter, began, watch);
+        let guest = watch.span("guest");
+        guest.set("samara.contract", workload.contract.name());
+        let watch = watch.under(&guest);
+        let account = Account::open(workload, &outcome, meter, began, (watch.clone(), guest));
         let run = Run { runtime: Arc::clone(self), workload: Arc::clone(workload), account, _admitted: admitted };
         let run = run.run(instance, call, ReplyTo(sender));
         let mut task = Task(Some(match workload.trace.get() {
-            None => tokio::spawn(run),
-            Some(trace) => tokio::spawn(trace.follow(run)),
+            None if !watch.is_on() => tokio::spawn(run),
+            None => tokio::spawn(watch.over(run)),
+            Some(trace) => tokio::spawn(trace.follow(watch.over(run))),
         }));
         match receiver.await {
             Ok(Ok(Reply::Http(response))) => {
@@ -233,13 +239,20 @@ struct Account {
     backtrace: Option<Backtrace>,
     ended: bool,
     watch: Watch,
+    span: Span,
 }
 
 impl Account {
-    fn open(workload: &Arc<Workload>, state: &Arc<CallState>, meter: Arc<Meter>, began: Instant, watch: Watch) -> Self {
+    fn open(
+        workload: &Arc<Workload>,
+        state: &Arc<CallState>,
+        meter: Arc<Meter>,
+        began: Instant,
+        (watch, span): (Watch, Span),
+    ) -> Self {
         workload.authority.metrics.started();
         let (workload, state) = (Arc::clone(workload), Arc::clone(state));
-        Self { workload, state, meter, began, memory_bytes: 0, backtrace: None, ended: false, watch }
+        Self { workload, state, meter, began, memory_bytes: 0, backtrace: None, ended: false, watch, span }
     }
 
     fn end(&mut self, result: Result<(), Fault>) {
@@ -249,6 +262,9 @@ impl Account {
         };
         self.book(label);
         if let Err(fault) = result {
+            if self.span.is_on() {
+                self.span.failed(&fault.to_string());
+            }
             self.workload.faults.record(&fault, self.backtrace.take());
             let state = &self.state;
             if state.replied.load(Ordering::Acquire) {
@@ -262,6 +278,11 @@ impl Account {
     fn book(&mut self, label: &'static str) {
         self.ended = true;
         self.watch.ended(label, self.meter.cpu());
+        if self.span.is_on() {
+            self.span.set("samara.outcome", label);
+            self.span.set("samara.cpu_seconds", self.meter.cpu().as_secs_f64());
+            self.span.set("samara.memory_bytes", i64::try_from(self.memory_bytes).unwrap_or(i64::MAX));
+        }
         self.workload.authority.metrics.ended(&Outcome {
             label,
             latency: self.began.elapsed(),

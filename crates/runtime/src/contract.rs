@@ -197,6 +197,12 @@ pub enum After {
     Discard,
 }
 
+/// Makes an instance: contracts await their instantiation through this, so that a call's trace shows its time.
+pub async fn instantiating<T>(instantiation: impl Future<Output = T>) -> T {
+    let _span = samara_telemetry::span("instantiate");
+    instantiation.await
+}
+
 /// One live guest: its store, and what its contract keeps of the instance between calls.
 pub struct Live {
     /// The store; its data is the [`Guest`].

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http_body_util::BodyExt;
 use samara_capability::http::{EgressError, Timeouts};
 use samara_model::BodyError;
+use samara_telemetry::Watch;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use crate::authority::Authority;
@@ -39,8 +40,11 @@ impl WasiHttpHooks for Hooks {
             between_bytes: options.between_bytes_timeout,
         };
         let request = request.map(|body| body.map_err(|error| BodyError::Closed(error.to_string())).boxed_unsync());
+        // The engine polls the answer in a task of its own.
+        let watch = Watch::current();
         Box::new(async move {
-            let response = egress.send(request, timeouts).await.map_err(error_code)?;
+            let sent = egress.send(request, timeouts);
+            let response = if watch.is_on() { watch.over(sent).await } else { sent.await }.map_err(error_code)?;
             let response =
                 response.map(|body| body.map_err(|error| Error::InternalError(Some(error.to_string()))).boxed_unsync());
             Ok((response, Box::new(async { Ok(()) }) as Io))

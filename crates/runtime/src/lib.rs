@@ -29,7 +29,9 @@ mod workload;
 pub use authority::Authority;
 pub use backtrace::{Backtrace, Frame, MAX_FRAMES};
 pub use compile::*;
-pub use contract::{After, Confidence, Contract, Failure, Fit, LinkTarget, Linked, Live, Loaded, Ready, ReplyTo};
+pub use contract::{
+    After, Confidence, Contract, Failure, Fit, LinkTarget, Linked, Live, Loaded, Ready, ReplyTo, instantiating,
+};
 pub use engine::{CodeKind, EPOCH_TICK, EngineHandle, EngineKey, Engines, GUEST_STACK_BYTES, Ticking, config};
 pub use error::{DeniedByHost, to_anyhow};
 pub use faults::{FaultRecord, MAX_FAULTS};

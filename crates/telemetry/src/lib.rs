@@ -10,6 +10,9 @@ mod watch;
 pub use logs::{GuestLog, LineWriter, LogFormat, Stream, sanitize};
 pub use prometheus_client::metrics::gauge::Gauge;
 
-pub use watch::{AccessFormat, AccessFormatError, AccessLog, Entry, Observer, Request, Watch, Watched};
+pub use watch::{
+    AccessFormat, AccessFormatError, AccessLog, Entry, Observer, Request, Span, Traces, TracesTo, Watch, Watched,
+    client_span, span,
+};
 
 pub use metrics::{HostMetrics, Metrics, Outcome, WorkloadMetrics, WorkloadTotals};

@@ -23,6 +23,7 @@ use hyper_util::{
 };
 use rustls::ClientConfig;
 use samara_model::{Body, Capability, HttpGrant};
+use samara_telemetry::{Span, Watch};
 use tokio::{sync::Semaphore, time::timeout};
 
 use crate::{Denial, Recorder};
@@ -179,9 +180,35 @@ impl Egress {
     /// # Errors
     /// The origin or where it leads is not granted, the request is not one that may be sent, or there is no response; each
     /// with the error code of `wasi:http`.
-    pub async fn send(&self, mut request: Request<Body>, asked: Timeouts) -> Result<Response<Body>, EgressError> {
+    pub async fn send(&self, request: Request<Body>, asked: Timeouts) -> Result<Response<Body>, EgressError> {
+        let watch = Watch::current();
+        if !watch.is_on() {
+            return self.exchange(request, asked, &Span::default()).await;
+        }
+        let span = watch.client_span(request.method().as_str().to_owned());
+        span.set_text("http.request.method", request.method().as_str());
+        let answer = self.exchange(request, asked, &span).await;
+        match &answer {
+            Ok(response) => span.set("http.response.status_code", i64::from(response.status().as_u16())),
+            Err(error) => span.failed(&error.to_string()),
+        }
+        answer
+    }
+
+    async fn exchange(
+        &self,
+        mut request: Request<Body>,
+        asked: Timeouts,
+        span: &Span,
+    ) -> Result<Response<Body>, EgressError> {
         let origin = Origin::of(request.uri())?;
+        if span.is_on() {
+            span.set_text("server.address", &origin.host);
+            span.set("server.port", i64::from(origin.port));
+            span.set_text("url.path", request.uri().path());
+        }
         self.check(&origin)?;
+        span.hand_on(request.headers_mut());
         let head = HeadLimits { bytes: self.policy.head_bytes, fields: self.policy.head_fields };
         request::prepare(&mut request, &origin, head)?;
         let at_most = |asked: Option<Duration>, limit: Duration| asked.map_or(limit, |asked| asked.min(limit));

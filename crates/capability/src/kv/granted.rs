@@ -9,6 +9,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use samara_model::{Capability, KvGrant, KvOperation, Limits};
+use samara_telemetry::{Span, client_span};
 
 use super::{Increment, KeyValue, KvError, Outcomes, Page, Store, Swap, Usage};
 use crate::{Denial, Recorder};
@@ -73,6 +74,36 @@ impl Granted {
         let denial = Denial { capability: Capability::Kv, what, grant };
         self.recorder.denied(&denial);
         Err(KvError::AccessDenied { what: denial.what, grant: denial.grant })
+    }
+
+    /// Checks an operation and does it, as a span of the call.
+    async fn told<T>(
+        &self,
+        operation: KvOperation,
+        work: impl Future<Output = Result<T, KvError>> + Send,
+    ) -> Result<T, KvError> {
+        let span = self.span(operation);
+        let done = match self.check(operation) {
+            Ok(()) => work.await,
+            Err(denied) => Err(denied),
+        };
+        if let (true, Err(error)) = (span.is_on(), &done) {
+            span.failed(&error.to_string());
+        }
+        done
+    }
+
+    fn span(&self, operation: KvOperation) -> Span {
+        let span = client_span(match operation {
+            KvOperation::Get => "kv get",
+            KvOperation::Set => "kv set",
+            KvOperation::Delete => "kv delete",
+            KvOperation::Increment => "kv increment",
+            KvOperation::List => "kv list",
+        });
+        span.set("db.operation.name", operation.as_str());
+        span.set_text("db.collection.name", self.store.name());
+        span
     }
 
     fn backend(&self) -> &dyn KeyValue {
@@ -141,114 +172,128 @@ fn bound_batch(keys: usize) -> Result<(), KvError> {
 #[async_trait]
 impl KeyValue for Granted {
     async fn get(&self, key: &str) -> Result<Option<Bytes>, KvError> {
-        self.check(KvOperation::Get)?;
-        let value = self.backend().get(&self.full(key)?).await?;
-        // Somebody else may have written more than this workload may hold.
-        value.as_deref().map_or(Ok(()), |value| self.value(value))?;
-        Ok(value)
+        self.told(KvOperation::Get, async {
+            let value = self.backend().get(&self.full(key)?).await?;
+            // Somebody else may have written more than this workload may hold.
+            value.as_deref().map_or(Ok(()), |value| self.value(value))?;
+            Ok(value)
+        })
+        .await
     }
 
     async fn set(&self, key: &str, value: Bytes) -> Result<Option<u64>, KvError> {
-        self.check(KvOperation::Set)?;
-        let full = self.full(key)?;
-        self.value(&value)?;
-        let written = value.len() as u64;
-        let reserved = self.reserve(key, &full, written).await?;
-        match self.backend().set(&full, value).await {
-            Ok(replaced) => {
-                self.settle(reserved, key, written, replaced);
-                Ok(replaced)
+        self.told(KvOperation::Set, async {
+            let full = self.full(key)?;
+            self.value(&value)?;
+            let written = value.len() as u64;
+            let reserved = self.reserve(key, &full, written).await?;
+            match self.backend().set(&full, value).await {
+                Ok(replaced) => {
+                    self.settle(reserved, key, written, replaced);
+                    Ok(replaced)
+                }
+                Err(error) => {
+                    self.store.account.release(reserved);
+                    Err(error)
+                }
             }
-            Err(error) => {
-                self.store.account.release(reserved);
-                Err(error)
-            }
-        }
+        })
+        .await
     }
 
     async fn delete(&self, key: &str) -> Result<Option<u64>, KvError> {
-        self.check(KvOperation::Delete)?;
-        let removed = self.backend().delete(&self.full(key)?).await?;
-        if let Some(bytes) = removed {
-            self.store.account.release(key.len() as u64 + bytes);
-        }
-        Ok(removed)
+        self.told(KvOperation::Delete, async {
+            let removed = self.backend().delete(&self.full(key)?).await?;
+            if let Some(bytes) = removed {
+                self.store.account.release(key.len() as u64 + bytes);
+            }
+            Ok(removed)
+        })
+        .await
     }
 
     async fn exists(&self, key: &str) -> Result<bool, KvError> {
-        self.check(KvOperation::Get)?;
-        self.backend().exists(&self.full(key)?).await
+        self.told(KvOperation::Get, async { self.backend().exists(&self.full(key)?).await }).await
     }
 
     async fn list_keys(&self, prefix: &str, cursor: Option<&str>, limit: usize) -> Result<Page, KvError> {
-        self.check(KvOperation::List)?;
-        let prefix = self.full(prefix)?;
-        // No provider's cursor is longer than a key and a few words.
-        bound("cursor", cursor.map_or(0, str::len) as u64, self.key_bytes.saturating_add(256))?;
-        let page = self.backend().list_keys(&prefix, cursor, limit.clamp(1, PAGE_KEYS)).await?;
-        let own = |key: String| key.strip_prefix(&*self.store.prefix).map(str::to_owned);
-        Ok(Page { keys: page.keys.into_iter().filter_map(own).collect(), cursor: page.cursor })
+        self.told(KvOperation::List, async {
+            let prefix = self.full(prefix)?;
+            // No provider's cursor is longer than a key and a few words.
+            bound("cursor", cursor.map_or(0, str::len) as u64, self.key_bytes.saturating_add(256))?;
+            let page = self.backend().list_keys(&prefix, cursor, limit.clamp(1, PAGE_KEYS)).await?;
+            let own = |key: String| key.strip_prefix(&*self.store.prefix).map(str::to_owned);
+            Ok(Page { keys: page.keys.into_iter().filter_map(own).collect(), cursor: page.cursor })
+        })
+        .await
     }
 
     async fn increment(&self, key: &str, delta: i64) -> Result<Increment, KvError> {
-        self.check(KvOperation::Increment)?;
-        let full = self.full(key)?;
-        let reserved = self.reserve(key, &full, NUMBER_BYTES).await?;
-        match self.backend().increment(&full, delta).await {
-            Ok(done) => {
-                self.settle(reserved, key, done.value.to_string().len() as u64, done.replaced);
-                Ok(done)
+        self.told(KvOperation::Increment, async {
+            let full = self.full(key)?;
+            let reserved = self.reserve(key, &full, NUMBER_BYTES).await?;
+            match self.backend().increment(&full, delta).await {
+                Ok(done) => {
+                    self.settle(reserved, key, done.value.to_string().len() as u64, done.replaced);
+                    Ok(done)
+                }
+                Err(error) => {
+                    self.store.account.release(reserved);
+                    Err(error)
+                }
             }
-            Err(error) => {
-                self.store.account.release(reserved);
-                Err(error)
-            }
-        }
+        })
+        .await
     }
 
     async fn swap(&self, key: &str, expected: Option<&[u8]>, new: Bytes) -> Result<Swap, KvError> {
-        self.check(KvOperation::Increment)?;
-        let full = self.full(key)?;
-        self.value(&new)?;
-        let written = new.len() as u64;
-        let reserved = self.reserve(key, &full, written).await?;
-        match self.backend().swap(&full, expected, new).await {
-            Ok(Swap::Done) => {
-                self.settle(reserved, key, written, expected.map(|old| old.len() as u64));
-                Ok(Swap::Done)
+        self.told(KvOperation::Increment, async {
+            let full = self.full(key)?;
+            self.value(&new)?;
+            let written = new.len() as u64;
+            let reserved = self.reserve(key, &full, written).await?;
+            match self.backend().swap(&full, expected, new).await {
+                Ok(Swap::Done) => {
+                    self.settle(reserved, key, written, expected.map(|old| old.len() as u64));
+                    Ok(Swap::Done)
+                }
+                Ok(Swap::Differs(current)) => {
+                    self.store.account.release(reserved);
+                    current.as_deref().map_or(Ok(()), |value| self.value(value))?;
+                    Ok(Swap::Differs(current))
+                }
+                Err(error) => {
+                    self.store.account.release(reserved);
+                    Err(error)
+                }
             }
-            Ok(Swap::Differs(current)) => {
-                self.store.account.release(reserved);
-                current.as_deref().map_or(Ok(()), |value| self.value(value))?;
-                Ok(Swap::Differs(current))
-            }
-            Err(error) => {
-                self.store.account.release(reserved);
-                Err(error)
-            }
-        }
+        })
+        .await
     }
 
     async fn get_many(&self, keys: &[String]) -> Result<Vec<Option<Bytes>>, KvError> {
-        self.check(KvOperation::Get)?;
-        let full = self.full_all(keys)?;
-        let limit = BATCH_BYTES.max(self.value_bytes);
-        let mut values = Vec::with_capacity(keys.len());
-        let mut bytes = 0_u64;
-        for chunk in full.chunks(CHUNK_KEYS) {
-            for value in self.backend().get_many(chunk).await? {
-                let length = value.as_ref().map_or(0, Bytes::len) as u64;
-                bound("value", length, self.value_bytes)?;
-                bytes = bytes.saturating_add(length);
-                values.push(value);
+        self.told(KvOperation::Get, async {
+            let full = self.full_all(keys)?;
+            let limit = BATCH_BYTES.max(self.value_bytes);
+            let mut values = Vec::with_capacity(keys.len());
+            let mut bytes = 0_u64;
+            for chunk in full.chunks(CHUNK_KEYS) {
+                for value in self.backend().get_many(chunk).await? {
+                    let length = value.as_ref().map_or(0, Bytes::len) as u64;
+                    bound("value", length, self.value_bytes)?;
+                    bytes = bytes.saturating_add(length);
+                    values.push(value);
+                }
+                bound("batch", bytes, limit)?;
             }
-            bound("batch", bytes, limit)?;
-        }
-        Ok(values)
+            Ok(values)
+        })
+        .await
     }
 
     /// Refused as a whole if any key or value is over its limit.
     async fn set_many(&self, entries: Vec<(String, Bytes)>) -> Vec<Result<Option<u64>, KvError>> {
+        let _span = self.span(KvOperation::Set);
         let mut sizes = Vec::with_capacity(entries.len());
         let full = match self.batch(&entries, &mut sizes) {
             Ok(full) => full,
@@ -275,6 +320,7 @@ impl KeyValue for Granted {
     }
 
     async fn delete_many(&self, keys: &[String]) -> Vec<Result<Option<u64>, KvError>> {
+        let _span = self.span(KvOperation::Delete);
         let full = match self.check(KvOperation::Delete).and_then(|()| self.full_all(keys)) {
             Ok(full) => full,
             Err(error) => return vec![Err(error); keys.len()],

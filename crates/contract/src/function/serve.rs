@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use samara_inspect::{Module, Signature};
 use samara_model::{Call, Encoding, Fault, Function, Reply};
-use samara_runtime::{After, Failure, Guest, Live, Ready, ReplyTo, trace};
+use samara_runtime::{After, Failure, Guest, Live, Ready, ReplyTo, instantiating, trace};
 use serde_json::Value;
 use wasmtime::component::{Component, ComponentExportIndex, Val, types::ComponentFunc, types::ComponentItem};
 
@@ -65,7 +65,7 @@ impl Ready for CoreFunctions {
         let instance = match live.instance.take().and_then(|kept| kept.downcast::<wasmtime::Instance>().ok()) {
             Some(instance) => *instance,
             None => {
-                let instance = self.pre.instantiate_async(&mut *store).await?;
+                let instance = instantiating(self.pre.instantiate_async(&mut *store)).await?;
                 if self.initialize {
                     trace::to_guest("_initialize", format_args!(""));
                     instance.get_typed_func::<(), ()>(&mut *store, "_initialize")?.call_async(&mut *store, ()).await?;
@@ -173,7 +173,7 @@ impl Ready for ComponentFunctions {
         let store = &mut live.store;
         let instance = match live.instance.take().and_then(|kept| kept.downcast::<wasmtime::component::Instance>().ok()) {
             Some(instance) => *instance,
-            None => self.pre.instantiate_async(&mut *store).await?,
+            None => instantiating(self.pre.instantiate_async(&mut *store)).await?,
         };
         let callee = instance.get_func(&mut *store, index).ok_or_else(|| unknown(name, &self.list()))?;
         let mut results = vec![Val::Bool(false); ty.results().len()];

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use samara_model::{Call, Reply};
-use samara_runtime::{After, Failure, Guest, Live, Ready, ReplyTo, trace};
+use samara_runtime::{After, Failure, Guest, Live, Ready, ReplyTo, instantiating, trace};
 use wasmtime_wasi::I32Exit;
 
 /// A preview 1 module.
@@ -16,7 +16,7 @@ pub(super) struct Preview3(pub(super) wasmtime_wasi::p3::bindings::CommandPre<Gu
 impl Ready for Preview1 {
     async fn serve(&self, live: &mut Live, _call: Call, reply: ReplyTo) -> Result<After, Failure> {
         let ran = async {
-            let instance = self.0.instantiate_async(&mut live.store).await?;
+            let instance = instantiating(self.0.instantiate_async(&mut live.store)).await?;
             let start = instance.get_typed_func::<(), ()>(&mut live.store, "_start")?;
             trace::to_guest("_start", format_args!(""));
             start.call_async(&mut live.store, ()).await
@@ -29,7 +29,7 @@ impl Ready for Preview1 {
 impl Ready for Preview2 {
     async fn serve(&self, live: &mut Live, _call: Call, reply: ReplyTo) -> Result<After, Failure> {
         let ran = async {
-            let command = self.0.instantiate_async(&mut live.store).await?;
+            let command = instantiating(self.0.instantiate_async(&mut live.store)).await?;
             trace::to_guest("wasi:cli/run@0.2#run", format_args!(""));
             command.wasi_cli_run().call_run(&mut live.store).await
         };
@@ -41,7 +41,7 @@ impl Ready for Preview2 {
 impl Ready for Preview3 {
     async fn serve(&self, live: &mut Live, _call: Call, reply: ReplyTo) -> Result<After, Failure> {
         let ran = async {
-            let command = self.0.instantiate_async(&mut live.store).await?;
+            let command = instantiating(self.0.instantiate_async(&mut live.store)).await?;
             trace::to_guest("wasi:cli/run@0.3#run", format_args!(""));
             live.store.run_concurrent(async |store| command.wasi_cli_run().call_run(store).await).await?
         };

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use http::{HeaderName, HeaderValue};
 use samara_model::{BodyError, Call, Fault, HttpCall, Reply, route::EVERYTHING};
-use samara_runtime::{After, Failure, Guest, Live, Ready, ReplyTo, trace};
+use samara_runtime::{After, Failure, Guest, Live, Ready, ReplyTo, instantiating, trace};
 use tokio::sync::oneshot;
 use wasmtime_wasi_http::{
     Error, WasiHttpView,
@@ -43,7 +43,7 @@ impl Ready for Release2 {
         let out = store.data_mut().http().new_response_outparam_from_callback(respond)?;
         let proxy = match instance.take().and_then(|kept| kept.downcast::<Proxy>().ok()) {
             Some(proxy) => *proxy,
-            None => self.0.instantiate_async(&mut *store).await?,
+            None => instantiating(self.0.instantiate_async(&mut *store)).await?,
         };
         trace::to_guest("wasi:http/incoming-handler@0.2#handle", format_args!("{line}"));
         proxy.wasi_http_incoming_handler().call_handle(&mut *store, request, out).await?;
@@ -68,7 +68,7 @@ impl Ready for Release3 {
     async fn serve(&self, live: &mut Live, call: Call, reply: ReplyTo) -> Result<After, Failure> {
         let request = request(call)?;
         let line = request_line(&request);
-        let service = self.0.instantiate_async(&mut live.store).await?;
+        let service = instantiating(self.0.instantiate_async(&mut live.store)).await?;
         let served = live.store.run_concurrent(async |store| -> Result<(), Failure> {
             let (request, written) = store.with(|mut access| {
                 let (request, written) = Request::from_http(access.data_mut().http().hooks, request);

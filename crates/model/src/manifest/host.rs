@@ -31,7 +31,7 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What the operator says; [`Host::default`] is what holds without a host file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Host {
     /// The file it was read from; `None` for the defaults.
     pub file: Option<PathBuf>,
@@ -61,6 +61,10 @@ pub struct Host {
     pub log: LogFormat,
     /// How the access log is written; `None` leaves it to the command line, then there is none.
     pub access_log: Option<LogFormat>,
+    /// The collector that traces are sent to; `None` leaves it to the command line, then there is none.
+    pub otlp: Option<String>,
+    /// The share of traces that are told, 0 to 1, where whoever calls has not decided; `None` leaves it to the command line, then all.
+    pub sample: Option<f64>,
 }
 
 impl Default for Host {
@@ -80,6 +84,8 @@ impl Default for Host {
             admin_hosts: Vec::new(),
             log: LogFormat::default(),
             access_log: None,
+            otlp: None,
+            sample: None,
         }
     }
 }
@@ -214,6 +220,8 @@ fn read(mut root: Reader<'_>, file: &Path) -> Host {
     if let Some(mut reader) = section(&mut root, "telemetry") {
         host.log = reader.take("log").and_then(|item| item.parse("text", log_format)).unwrap_or_default();
         host.access_log = reader.take("access_log").and_then(|item| item.parse("text", access_log)).flatten();
+        host.otlp = reader.take("otlp").and_then(|item| item.text("http://127.0.0.1:4318").map(str::to_owned));
+        host.sample = reader.take("sample").and_then(|item| item.share());
         reader.finish();
     }
     if let Some(reader) = section(&mut root, "tenant") {

@@ -45,7 +45,6 @@ const NOT_YET: &[NotYet] = &[
     key("trigger", "admission", "`admission` triggers"),
     key("trigger", "traffic", "traffic splits (`traffic`)"),
     key("host", "trust", "trust policies (`[trust]`)"),
-    key("telemetry", "otlp", "OpenTelemetry exports (`otlp`)"),
 ];
 
 /// The sentence that refuses this key or value in this kind of table, if a later version brings it.

@@ -300,6 +300,20 @@ impl<'a> Item<'a> {
         read
     }
 
+    /// A part of a whole: from 0 to 1.
+    pub(super) fn share(&self) -> Option<f64> {
+        let text = match self.value {
+            DeValue::Integer(number) => number.as_str(),
+            DeValue::Float(number) => number.as_str(),
+            _ => return self.expected("a share, such as `0.1`"),
+        };
+        let share = text.parse::<f64>().ok().filter(|share| (0.0..=1.0).contains(share));
+        if share.is_none() {
+            self.problem(format!("`{text}` is not a share; write a number from 0 to 1"));
+        }
+        share
+    }
+
     pub(super) fn boolean(&self) -> Option<bool> {
         self.value.as_bool().or_else(|| self.expected("`true` or `false`"))
     }

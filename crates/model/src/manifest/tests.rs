@@ -177,6 +177,8 @@ fn a_host_file_says_all_of_it() {
         [telemetry]
         log = "json"
         access_log = "text"
+        otlp = "http://127.0.0.1:4318"
+        sample = 0.25
         "#,
     );
     assert_eq!(host.listen_http.map(|address| address.port()), Some(80));
@@ -185,6 +187,9 @@ fn a_host_file_says_all_of_it() {
     assert_eq!(host.http.idle_timeout, super::IDLE_TIMEOUT);
     assert_eq!((host.wasi03, host.instances, host.log), (false, Some(100), LogFormat::Json));
     assert_eq!(host.access_log, Some(LogFormat::Text));
+    assert_eq!((host.otlp.as_deref(), host.sample), (Some("http://127.0.0.1:4318"), Some(0.25)));
+    let over = Host::parse("[telemetry]\nsample = 1.5", Path::new("h")).unwrap_err().to_string();
+    assert!(over.contains("`1.5` is not a share; write a number from 0 to 1"), "{over}");
     let acme = host.tenant(&Tenant::new("acme").unwrap()).unwrap();
     assert_eq!((acme.memory_bytes, acme.concurrency, acme.rate_per_second), (Some(1 << 30), Some(256), Some(500)));
     let unknown = host.tenant(&Tenant::default()).unwrap_err().to_string();
@@ -292,8 +297,8 @@ fn what_comes_later_is_refused_by_name() {
         "workload.w.source = \"oci://r/c\"",
         &["2:21: `source` in [workload.w]: sources in registries (`oci://`) are not in this version yet; remove it"],
     );
-    let otlp = Host::parse("[telemetry]\notlp = 1", Path::new("h")).unwrap_err().to_string();
-    assert_eq!(otlp, "h:2:1: OpenTelemetry exports (`otlp`) are not in this version yet; remove it");
+    let trust = Host::parse("[trust]", Path::new("h")).unwrap_err().to_string();
+    assert_eq!(trust, "h:1:2: trust policies (`[trust]`) are not in this version yet; remove it");
 }
 
 #[test]

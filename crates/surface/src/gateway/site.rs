@@ -5,7 +5,7 @@ use std::{future::ready, net::SocketAddr, sync::Arc, time::Duration};
 use futures::future::BoxFuture;
 use http::{
     Method, Request, Response, Uri,
-    header::{CONTENT_LENGTH, CONTENT_TYPE, HOST},
+    header::{CONTENT_LENGTH, CONTENT_TYPE},
     request::Parts,
     uri::{Authority, Scheme},
 };
@@ -14,7 +14,7 @@ use samara_model::{
     Body, Call, Caller, ClientCertificate, Fault, HttpCall, Match, Miss, Reply, RouteTable, Shape, WorkloadId,
     route::MAX_PATH_BYTES,
 };
-use samara_telemetry::{Observer, Watch};
+use samara_telemetry::{Observer, Watch, Watched};
 
 use super::{
     body, command,
@@ -83,9 +83,8 @@ impl Site {
     ) -> impl Future<Output = Response<body::Outgoing>> + Send + use<> {
         let json = reply::wants_json(request.headers());
         let (method, uri) = (request.method().clone(), request.uri().clone());
-        let watched = self.observer.as_ref().map(|observer| Box::new(observer.request(seen(&request, ends.peer))));
-        let watch = watched.as_ref().map(|watched| watched.watch().clone()).unwrap_or_default();
-        let begun = self.begin(request, ends, last, &watch);
+        let watched = self.observer.as_ref().map(|observer| Box::new(observer.request(seen(&request, ends))));
+        let begun = self.begin(request, ends, last, watched.as_deref());
         async move {
             let response = match begun {
                 Ok(Begun::Called { target, call }) => replied(call.await, &*target, &method),
@@ -117,8 +116,9 @@ impl Site {
         request: Request<Incoming>,
         ends: &Ends,
         last: &LastHost,
-        watch: &Watch,
+        watched: Option<&Watched>,
     ) -> Result<Begun, Refusal> {
+        let watch = watched.map(|watched| watched.watch().clone()).unwrap_or_default();
         let (mut parts, incoming) = request.into_parts();
         if parts.headers.len() > self.header_fields {
             let message = format!("over {} header fields", self.header_fields);
@@ -131,8 +131,8 @@ impl Site {
         }
         let certificate = ends.certificate.clone();
         let caller = Caller { peer: Some(ends.peer), local: ends.local, secure: ends.secure, certificate };
-        let body = body::noted(body::incoming(incoming, self.body_timeout), watch);
-        self.call(parts, body, caller, watch)
+        let body = body::noted(body::incoming(incoming, self.body_timeout), &watch);
+        self.call(parts, body, caller, watched)
     }
 
     /// Answers a request of our own.
@@ -146,7 +146,7 @@ impl Site {
         caller: Caller,
     ) -> Result<Response<Body>, Fault> {
         let method = parts.method.clone();
-        let response = match self.call(parts, body, caller, &Watch::default()) {
+        let response = match self.call(parts, body, caller, None) {
             Ok(Begun::Called { target, call }) => replied(call.await, &*target, &method),
             Ok(Begun::Adapted(response)) => response.await,
             Err(refusal) => Err(refusal),
@@ -158,17 +158,28 @@ impl Site {
     }
 
     /// Calls the workload of a request that is addressed as it should be.
-    fn call(self: &Arc<Self>, parts: Parts, body: Body, caller: Caller, watch: &Watch) -> Result<Begun, Refusal> {
+    fn call(
+        self: &Arc<Self>,
+        mut parts: Parts,
+        body: Body,
+        caller: Caller,
+        watched: Option<&Watched>,
+    ) -> Result<Begun, Refusal> {
         let routes = self.routes.load();
         let found = find(&routes, &parts)?;
+        let watch = watched.map(|watched| watched.watch().clone()).unwrap_or_default();
+        if let Some(watched) = watched {
+            watched.routed(&parts.method, found.pattern);
+            watch.tell(&mut parts.headers);
+        }
         let destination = found.value.next();
         if destination.target.shape() == Shape::Http {
             let target = Arc::clone(&destination.target);
             let call = target.answer(http_call(parts, body, caller, found.pattern, found.params));
-            return Ok(Begun::Called { target, call: over(watch, call) });
+            return Ok(Begun::Called { target, call: over(&watch, call) });
         }
         let way = Way { destination: destination.clone(), pattern: Arc::clone(found.pattern), params: found.params };
-        Ok(Begun::Adapted(over(watch, Box::pin(Arc::clone(self).adapt(way, parts, body, caller)))))
+        Ok(Begun::Adapted(over(&watch, Box::pin(Arc::clone(self).adapt(way, parts, body, caller)))))
     }
 
     /// Calls workloads that do not speak HTTP, and follows where scripts send the request.
@@ -233,12 +244,13 @@ fn over<T: 'static>(watch: &Watch, work: BoxFuture<'static, T>) -> BoxFuture<'st
 }
 
 /// A request as an observer is told of it.
-fn seen(request: &Request<Incoming>, peer: SocketAddr) -> samara_telemetry::Request {
+fn seen<'a>(request: &'a Request<Incoming>, ends: &Ends) -> samara_telemetry::Request<'a> {
     samara_telemetry::Request {
-        peer,
+        peer: ends.peer,
         method: request.method().clone(),
         uri: request.uri().clone(),
-        host: request.headers().get(HOST).cloned(),
+        headers: request.headers(),
+        secure: ends.secure,
         version: request.version(),
     }
 }

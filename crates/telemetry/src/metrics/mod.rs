@@ -52,6 +52,8 @@ pub struct HostMetrics {
     pub code_cache_rejected: Counter<u64, AtomicU64>,
     /// Lines of the access log that nobody took in time.
     pub access_log_dropped: Counter<u64, AtomicU64>,
+    /// Spans that no collector took.
+    pub spans_dropped: Counter<u64, AtomicU64>,
     /// Open client connections.
     pub http_connections: Gauge,
     /// Connections that did not become TLS.
@@ -94,6 +96,7 @@ impl HostMetrics {
             code_cache_misses: counter(registry, names::CODE_CACHE_MISSES),
             code_cache_rejected: counter(registry, names::CODE_CACHE_REJECTED),
             access_log_dropped: counter(registry, names::ACCESS_LOG_DROPPED),
+            spans_dropped: counter(registry, names::SPANS_DROPPED),
             http_connections: gauge(registry, names::HTTP_CONNECTIONS),
             tls_handshake_failures: counter(registry, names::TLS_HANDSHAKE_FAILURES),
             tls_reloads: counter(registry, names::TLS_RELOADS),

@@ -45,6 +45,7 @@ names! {
     CODE_CACHE_REJECTED = "samara_code_cache_rejected_total", "Files in the code cache that failed a check and were ignored";
     COMPILE_SECONDS = "samara_compile_seconds", "Wall time of compiling a module";
     ACCESS_LOG_DROPPED = "samara_access_log_dropped_lines_total", "Lines of the access log dropped because nobody took them in time";
+    SPANS_DROPPED = "samara_spans_dropped_total", "Spans of traces that no collector took";
     HTTP_CONNECTIONS = "samara_http_connections", "Open client connections";
     TLS_HANDSHAKE_FAILURES = "samara_tls_handshake_failures_total", "Connections that did not become TLS: broken off, refused, too slow";
     TLS_RELOADS = "samara_tls_reloads_total", "Times changed certificates were taken";

@@ -94,22 +94,25 @@ pub struct Entry {
     pub workload: Option<WorkloadId>,
     /// How it ended, as the label of metrics; `None` is `ok`.
     pub outcome: Option<&'static str>,
+    /// The trace it belongs to, in hex.
+    pub trace_id: Option<String>,
+}
+
+/// A protocol's name.
+pub(super) fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2",
+        Version::HTTP_3 => "HTTP/3",
+        _ => "HTTP/1.1",
+    }
 }
 
 impl Entry {
-    fn protocol(&self) -> &'static str {
-        match self.version {
-            Version::HTTP_10 => "HTTP/1.0",
-            Version::HTTP_2 => "HTTP/2",
-            Version::HTTP_3 => "HTTP/3",
-            _ => "HTTP/1.1",
-        }
-    }
-
     fn write(&self, format: AccessFormat, line: &mut Vec<u8>) -> std::io::Result<()> {
         let time = humantime::format_rfc3339_millis(self.time);
         let Self { peer, method, status, bytes_in, bytes_out, .. } = self;
-        let (method, protocol) = (cut(method.as_str()), self.protocol());
+        let (method, protocol) = (cut(method.as_str()), protocol(self.version));
         let (host, path, outcome) = (cut(&self.host), cut(&self.path), self.outcome.unwrap_or("ok"));
         let (duration, cpu) = (self.duration.as_secs_f64(), self.cpu.as_secs_f64());
         match format {
@@ -126,6 +129,9 @@ impl Entry {
                 if let Some(workload) = &self.workload {
                     write!(line, " workload={workload}")?;
                 }
+                if let Some(trace) = &self.trace_id {
+                    write!(line, " trace={trace}")?;
+                }
                 writeln!(line, " outcome={outcome}")
             }
             AccessFormat::Json => {
@@ -136,7 +142,7 @@ impl Entry {
                     "tenant": self.workload.as_ref().map(|id| id.tenant.as_str()),
                     "app": self.workload.as_ref().map(|id| &*id.app),
                     "workload": self.workload.as_ref().map(|id| &*id.name),
-                    "outcome": outcome,
+                    "outcome": outcome, "trace_id": self.trace_id,
                 });
                 serde_json::to_writer(&mut *line, &object)?;
                 line.write_all(b"\n")
@@ -245,6 +251,7 @@ mod tests {
                 name: "cart".into(),
             }),
             outcome: None,
+            trace_id: None,
         }
     }
 
