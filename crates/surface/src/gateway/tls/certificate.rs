@@ -10,9 +10,10 @@ use rustls::pki_types::CertificateDer;
 use samara_model::ClientCertificate;
 use x509_parser::{
     asn1_rs::{Oid, ToDer as _},
-    certificate::X509Certificate,
+    certificate::{Validity, X509Certificate},
     extensions::GeneralName,
     parse_x509_certificate,
+    time::ASN1Time,
     x509::{AttributeTypeAndValue, X509Name},
 };
 
@@ -37,6 +38,8 @@ pub(super) struct Facts {
     pub(super) names: Vec<String>,
     /// When it expires, in seconds since 1970.
     pub(super) expires: i64,
+    /// What clients will say of it today, if they will refuse it.
+    pub(super) dated: Option<String>,
 }
 
 /// Reads the certificate of a server.
@@ -52,7 +55,14 @@ pub(super) fn facts(certificate: &CertificateDer<'_>) -> anyhow::Result<Facts> {
         GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
         _ => None,
     });
-    Ok(Facts { names: names.collect(), expires: certificate.validity().not_after.timestamp() })
+    let Validity { not_before, not_after } = certificate.validity();
+    let now = ASN1Time::now();
+    let dated = if *not_after < now {
+        Some(format!("expired on {not_after}"))
+    } else {
+        (*not_before > now).then(|| format!("is not valid before {not_before}"))
+    };
+    Ok(Facts { names: names.collect(), expires: not_after.timestamp(), dated })
 }
 
 /// Reads the certificate of a client, which rustls has verified.
@@ -162,7 +172,16 @@ mod tests {
         params.not_after = rcgen::date_time_ymd(2030, 1, 1);
         let certificate = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
         let names = vec!["shop.test".to_owned(), "*.shop.test".to_owned()];
-        assert_eq!(facts(certificate.der()).unwrap(), Facts { names, expires: 1_893_456_000 });
+        let expected = Facts { names, expires: 1_893_456_000, dated: None };
+        assert_eq!(facts(certificate.der()).unwrap(), expected);
+        let dated = |params: &CertificateParams| {
+            facts(params.self_signed(&KeyPair::generate().unwrap()).unwrap().der()).unwrap().dated.unwrap()
+        };
+        params.not_before = rcgen::date_time_ymd(2200, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2201, 1, 1);
+        assert!(dated(&params).starts_with("is not valid before "));
+        (params.not_before, params.not_after) = (rcgen::date_time_ymd(2000, 1, 1), rcgen::date_time_ymd(2001, 1, 1));
+        assert!(dated(&params).starts_with("expired on Jan  1 "), "{}", dated(&params));
         assert!(facts(&CertificateDer::from(vec![0x30, 0])).is_err());
     }
 }

@@ -90,8 +90,12 @@ fn configuration(settings: &Settings, files: &Files) -> anyhow::Result<Made> {
     let mut names = Names::default();
     let mut expires = i64::MAX;
     for pair in &files.pairs {
-        let key = names.add(pair, &provider)?;
-        expires = expires.min(key);
+        let facts = names.add(pair, &provider)?;
+        expires = expires.min(facts.expires);
+        // It is served all the same: a certificate that clients refuse is no worse than none.
+        if let Some(dated) = facts.dated {
+            tracing::warn!("the certificate `{}` {dated}; clients will refuse it", pair.file.display());
+        }
     }
     let versions: &[&SupportedProtocolVersion] = if settings.only_13 { &[&TLS13] } else { &[&TLS13, &TLS12] };
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))

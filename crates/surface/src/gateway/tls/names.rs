@@ -14,7 +14,10 @@ use rustls::{
     sign::CertifiedKey,
 };
 
-use super::{certificate, files::Pair};
+use super::{
+    certificate::{self, Facts},
+    files::Pair,
+};
 
 /// Certificates by the names they are for.
 #[derive(Debug, Default)]
@@ -26,26 +29,26 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// Adds a certificate under all its names; tells when it expires, in seconds since 1970.
+    /// Adds a certificate under all its names; tells what it says.
     ///
     /// # Errors
     /// The key is not the certificate's, or one of them cannot be used.
-    pub(super) fn add(&mut self, pair: &Pair, provider: &CryptoProvider) -> anyhow::Result<i64> {
+    pub(super) fn add(&mut self, pair: &Pair, provider: &CryptoProvider) -> anyhow::Result<Facts> {
         let (file, key_file) = (pair.file.display(), pair.key_file.display());
         let certified = CertifiedKey::from_der(pair.chain.clone(), pair.key.clone_key(), provider)
             .with_context(|| format!("using `{file}` with the key `{key_file}`"))?;
         let certified = Arc::new(certified);
         let leaf = certified.end_entity_cert().with_context(|| format!("reading `{file}`"))?;
         let facts = certificate::facts(leaf).with_context(|| format!("reading `{file}`"))?;
-        for name in facts.names {
+        for name in &facts.names {
             let (names, name) = match name.strip_prefix("*.") {
                 Some(parent) => (&mut self.wildcard, parent.to_owned()),
-                None => (&mut self.exact, name),
+                None => (&mut self.exact, name.clone()),
             };
             names.entry(name).or_default().push(Arc::clone(&certified));
         }
         self.default.get_or_insert(certified);
-        Ok(facts.expires)
+        Ok(facts)
     }
 
     /// How many names there are.
