@@ -33,6 +33,8 @@ as-math      function   assemblyscript
 c-math       function   zig --target=wasm32-freestanding -nostdlib -Wl,--no-entry
 cgi-hello    cgi        cargo wasm32-wasip1
 http-attack  hostile    cargo wasm32-wasip2
+escape-p1    hostile    cargo wasm32-wasip1
+escape-p2    hostile    cargo wasm32-wasip2
 "
 
 fail() { echo "rebuild.sh: $*" >&2; exit 1; }

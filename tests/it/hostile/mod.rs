@@ -1,14 +1,12 @@
 //! Hostile guests and hostile clients: each attack has a verdict, and its neighbours go on.
 //!
-//! `table` has the attacks that a guest's own code makes, which `shapes` turns into every kind of guest; `suite` serves
-//! all of them in one host and asks a neighbour in it all the while. Here are the guests of `guests/hostile/`, run one by
+//! `table` has the attacks that a guest's own code makes, which `shapes` turns into every kind of guest; `asked` has those
+//! of whole programs, `clients` those from outside. `suite` serves all of them in one host and asks a neighbour in it all
+//! the while. Here are the guests of `guests/hostile/`, run one by
 //! one by `samara run`.
 
-use std::{
-    sync::atomic::{AtomicBool, Ordering},
-    time::{Duration, Instant},
-};
-
+mod asked;
+mod clients;
 mod shapes;
 mod suite;
 mod table;
@@ -71,83 +69,6 @@ const HOST: &str = r#"
     http = { header_timeout = "1s", body_timeout = "1s" }
     [tenant.default]
 "#;
-
-/// One kind of guest each, with a way to loop, to take all memory and to recurse without end.
-const KINDS: &str = r#"
-app.name = "hostile"
-workload.neighbour.source = "{http-hello}"
-workload.preview2 = { source = "{http-echo}", limits = { cpu = "100ms", memory = "16MiB", deadline = "5s" } }
-workload.preview3 = { source = "{http-p3}", limits = { cpu = "100ms", memory = "16MiB", deadline = "5s" } }
-workload.cgi = { source = "{cgi-hello}", limits = { cpu = "100ms", memory = "16MiB", deadline = "5s" } }
-workload.bomb = { source = "{memory-bomb}", limits = { cpu = "100ms", memory = "16MiB", deadline = "5s" } }
-workload.deep = { source = "{deep-recursion}", limits = { cpu = "100ms", memory = "16MiB", deadline = "5s" } }
-workload.function = { source = "{add}", limits = { cpu = "100ms", memory = "16MiB", deadline = "5s" } }
-workload.component = { source = "{shapes}", limits = { cpu = "100ms", memory = "16MiB", deadline = "5s" } }
-trigger = [
-    { http.path = "/", fn = "neighbour" },
-    { http = { host = "preview2.test", path = "/*rest" }, fn = "preview2" },
-    { http = { host = "preview3.test", path = "/*rest" }, fn = "preview3" },
-    { http = { host = "cgi.test", path = "/*rest" }, fn = "cgi" },
-    { http = { host = "bomb.test", path = "/*rest" }, fn = "bomb" },
-    { http = { host = "deep.test", path = "/*rest" }, fn = "deep" },
-    { http = { host = "function.test", path = "/:operation" }, fn = "function" },
-    { http = { host = "component.test", path = "/:operation" }, fn = "component" },
-]
-"#;
-
-#[test]
-fn what_one_guest_does_its_neighbour_does_not_feel() {
-    let serving = serve_app(KINDS);
-    let attacks = [
-        ("preview2", "spin", 504, "the application ran over its cpu limit"),
-        ("preview2", "grow", 507, "the application ran over its memory limit"),
-        ("preview2", "recurse", 502, "the application failed"),
-        ("preview2", "trap", 502, "the application failed"),
-        ("preview2", "silent", 502, "the application failed"),
-        ("preview3", "spin", 504, "the application ran over its cpu limit"),
-        ("preview3", "grow", 507, "the application ran over its memory limit"),
-        ("preview3", "recurse", 502, "the application failed"),
-        ("preview3", "trap", 502, "the application failed"),
-        ("cgi", "spin", 504, "the application ran over its cpu limit"),
-        ("cgi", "trap", 502, "the application failed"),
-        ("bomb", "", 507, "the application ran over its memory limit"),
-        ("deep", "", 502, "the application failed"),
-        ("function", "spin", 504, "the application ran over its cpu limit"),
-        ("function", "divide?1&0", 502, "the application failed"),
-        ("component", "spin", 504, "the application ran over its cpu limit"),
-        ("component", "trap", 502, "the application failed"),
-    ];
-    let done = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        // The neighbour is asked all the while, and no answer takes long.
-        let neighbour = scope.spawn(|| {
-            let (mut asked, mut slowest) = (0, Duration::ZERO);
-            while !done.load(Ordering::Relaxed) {
-                let began = Instant::now();
-                let response = serving.request("GET /", &[], "");
-                assert!(response.status == 200 && response.body == "Hello, WASI!", "{response:?}");
-                (asked, slowest) = (asked + 1, slowest.max(began.elapsed()));
-            }
-            (asked, slowest)
-        });
-        let attackers = attacks.map(|(host, path, status, says)| {
-            let serving = &serving;
-            scope.spawn(move || {
-                let response = serving.request(&format!("GET /{path}"), &[&format!("host: {host}.test")], "");
-                assert!(
-                    response.status == status && response.body.contains(says),
-                    "{host} {path}: {response:?}\n{}",
-                    serving.log()
-                );
-            })
-        });
-        let ended: Vec<_> = attackers.into_iter().map(|attacker| attacker.join()).collect();
-        done.store(true, Ordering::Relaxed);
-        let (asked, slowest) = neighbour.join().expect("the neighbour keeps answering");
-        ended.into_iter().for_each(|attack| attack.unwrap());
-        assert!(asked > 0 && slowest < Duration::from_secs(5), "{asked} answers, the slowest after {slowest:?}");
-    });
-}
 
 /// What stops an endless wait is the deadline, what stops a flood is the size of what it pretends to be.
 #[test]
