@@ -1,6 +1,7 @@
-//! Guests that are too large to commit, of toolchains that bring a language's whole runtime. `./test.sh` builds them.
+//! What takes more than Rust or more than a minute, behind the feature `external-tests`: guests that are too large to
+//! commit, of toolchains that bring a language's whole runtime, and a long run of hostile requests.
 //!
-//! They are behind the feature `external-tests`, and are looked for in `$SAMARA_INTEROP_DIR`.
+//! `./test.sh` builds the guests, and they are looked for in `$SAMARA_INTEROP_DIR`.
 
 use std::path::PathBuf;
 
@@ -60,4 +61,9 @@ fn python_is_served() {
     serving.answers("GET /spin", "", 504, "the application ran over its cpu limit");
     assert!(serving.request("GET /raise", &[], "").status >= 500);
     serving.answers("GET /", "", 200, "Hello from Python!");
+}
+
+#[test]
+fn ten_thousand_hostile_requests_leave_no_trace() {
+    crate::hostile::soak::run();
 }

@@ -195,6 +195,12 @@ impl Serving {
         request(self.http, "GET /", &[], b"").is_err()
     }
 
+    /// The number of its process.
+    #[cfg(feature = "external-tests")]
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Asks it to stop, as a supervisor does.
     pub(crate) fn terminate(&self) {
         let pid = rustix::process::Pid::from_child(&self.child);

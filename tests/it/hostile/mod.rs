@@ -2,12 +2,15 @@
 //!
 //! `table` has the attacks that a guest's own code makes, which `shapes` turns into every kind of guest; `asked` has those
 //! of whole programs, `clients` those from outside. `suite` serves all of them in one host and asks a neighbour in it all
-//! the while. Here are the guests of `guests/hostile/`, run one by
+//! the while. `bombs` are modules that are dear to compile. Here are the guests of `guests/hostile/`, run one by
 //! one by `samara run`.
 
 mod asked;
+mod bombs;
 mod clients;
 mod shapes;
+#[cfg(feature = "external-tests")]
+pub(crate) mod soak;
 mod suite;
 mod table;
 

@@ -48,28 +48,53 @@ fn every_truncation_is_an_error_that_says_where() {
     }
 }
 
+/// One to five small changes to some bytes.
+fn mutated(original: &[u8], random: &mut Random) -> Vec<u8> {
+    let mut bytes = original.to_vec();
+    for _ in 0..=random.next(4) {
+        let at = random.next(bytes.len());
+        match random.next(4) {
+            0 => bytes[at] = random.next(256) as u8,
+            1 => bytes[at] ^= 1 << random.next(8),
+            2 => drop(bytes.splice(at..at, [0xff, 0xff, 0xff, 0xff, 0x0f])),
+            _ => drop(bytes.drain(at..(at + 1 + random.next(8)).min(bytes.len()))),
+        }
+        if bytes.is_empty() {
+            break;
+        }
+    }
+    bytes
+}
+
 #[test]
 fn thousands_of_mutations_do_not_panic() {
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     for text in [MODULE, COMPONENT] {
         let original = wasm(text);
         for _ in 0..5_000 {
-            let mut bytes = original.clone();
-            for _ in 0..=random.next(4) {
-                let at = random.next(bytes.len());
-                match random.next(4) {
-                    0 => bytes[at] = random.next(256) as u8,
-                    1 => bytes[at] ^= 1 << random.next(8),
-                    2 => drop(bytes.splice(at..at, [0xff, 0xff, 0xff, 0xff, 0x0f])),
-                    _ => drop(bytes.drain(at..(at + 1 + random.next(8)).min(bytes.len()))),
-                }
-                if bytes.is_empty() {
-                    break;
-                }
-            }
-            everything(&bytes);
+            everything(&mutated(&original, &mut random));
         }
     }
+}
+
+/// What a load does with a module before it is compiled: read and validated, as one that is whole and as one that is cut.
+#[test]
+fn a_hundred_thousand_mutations_are_read_or_refused() {
+    let mutate = |text: &str, seed: u64| {
+        let (original, mut random) = (wasm(text), Random(seed));
+        for _ in 0..50_000 {
+            let bytes = mutated(&original, &mut random);
+            let cut = &bytes[..bytes.len() - random.next(bytes.len() + 1)];
+            for bytes in [&bytes, cut] {
+                let (read, valid) = (Module::read(bytes), validate(bytes, None));
+                assert!(read.is_ok() || valid.is_err(), "valid and not read: {:?} {bytes:02x?}", read.err());
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| mutate(MODULE, 0x2545_f491_4f6c_dd1d));
+        scope.spawn(|| mutate(COMPONENT, 0x1234_5678_9abc_def1));
+    });
 }
 
 #[track_caller]

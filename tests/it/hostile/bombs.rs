@@ -1,0 +1,64 @@
+//! Modules that are small to send and dear to compile, and modules that are none.
+
+use std::time::{Duration, Instant};
+
+use wasm_encoder::{
+    BlockType, CodeSection, ExportKind, ExportSection, Function, FunctionSection, Module, TypeSection, ValType,
+};
+
+use crate::samara;
+
+/// However dear a module is: the compile worker's own limits end it long before. Most of it is for a busy machine.
+const BOUND: Duration = Duration::from_secs(50);
+
+/// A command of one function with these locals and this body, beside an empty function 0.
+fn command(locals: u32, body: impl FnOnce(&mut Function)) -> Vec<u8> {
+    let (mut types, mut functions, mut exports, mut code) =
+        (TypeSection::new(), FunctionSection::new(), ExportSection::new(), CodeSection::new());
+    types.ty().function([], []);
+    functions.function(0).function(0);
+    exports.export("_start", ExportKind::Func, 1);
+    let mut empty = Function::new([]);
+    empty.instructions().end();
+    let mut main = Function::new([(locals, ValType::I32)]);
+    body(&mut main);
+    main.instructions().end();
+    code.function(&empty).function(&main);
+    let mut module = Module::new();
+    module.section(&types).section(&functions).section(&exports).section(&code);
+    module.finish()
+}
+
+/// Runs it; it is refused or killed as a bomb, which is the caller's mistake, in a bounded time.
+#[track_caller]
+fn defused(module: &[u8]) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bomb.wasm");
+    std::fs::write(&path, module).unwrap();
+    let began = Instant::now();
+    let ran = samara("run").arg(&path).run();
+    assert!(ran.code == 2 && ran.stderr.contains("compiling `sha256:"), "{ran}");
+    assert!(began.elapsed() < BOUND, "it took {:?}", began.elapsed());
+}
+
+#[test]
+fn branches_over_many_locals_are_refused_or_killed() {
+    defused(&command(200, |main| {
+        let mut code = main.instructions();
+        for n in 0..100_000 {
+            code.local_get(n % 200).if_(BlockType::Result(ValType::I32));
+            code.local_get(n * 7 % 200).else_().local_get(n * 13 % 200).end();
+            code.local_set(n * 31 % 200);
+        }
+    }));
+}
+
+#[test]
+fn a_million_calls_in_one_function_are_refused_or_killed() {
+    defused(&command(0, |main| {
+        let mut code = main.instructions();
+        for _ in 0..1_000_000 {
+            code.call(0);
+        }
+    }));
+}
