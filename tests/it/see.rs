@@ -1,8 +1,11 @@
-//! What operators see of single requests: the access log.
+//! What operators see: single requests as the access log, workloads as `samara top` and metrics.
 
 use serde_json::Value;
 
-use crate::serving::{Apps, eventually, serve, serve_app};
+use crate::{
+    samara,
+    serving::{Apps, eventually, serve, serve_app},
+};
 
 const APP: &str = r#"
     app = { name = "shop" }
@@ -84,4 +87,42 @@ fn without_being_asked_for_there_is_no_access_log() {
     serving.terminate();
     let output = serving.output();
     assert_eq!((serving.ended(), output.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn the_workloads_of_a_running_host_are_shown_live() {
+    let serving = serve_app(APP);
+    serving.answers("GET /", "", 200, "Hello");
+    serving.answers("POST /echo", "12345", 200, "12345");
+    serving.answers("GET /fall?depth=0", "", 502, "failed");
+    let admin = serving.admin;
+    let top = |options: &str| samara(&format!("top --admin {admin} --interval 100ms {options}")).run();
+
+    let table = top("--once");
+    let rows: Vec<Vec<_>> = table.stdout.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(rows[0][..4], ["WORKLOAD", "CALLS", "CALLS/S", "ERRORS/S"], "{table}");
+    let row = |name: &str| rows.iter().find(|row| row[0] == name).unwrap_or_else(|| panic!("no {name}: {table}"));
+    assert_eq!(row("default/shop/hello")[1], "1");
+    assert!(row("default/shop/hello")[4].ends_with('s'), "it has a median: {table}");
+    assert_eq!(row("default/shop/cgi")[4], "-");
+
+    let ran = top("--once --json");
+    let workloads: Vec<Value> = serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {ran}"));
+    let echo = workloads.iter().find(|workload| workload["workload"] == "echo").unwrap();
+    assert_eq!((&echo["calls"], &echo["in_flight"]), (&Value::from(1.0), &Value::from(0.0)), "{ran}");
+    assert!(echo["p99_seconds"].as_f64().unwrap() > 0.0 && echo["memory_bytes_max"].as_f64().unwrap() > 0.0, "{ran}");
+
+    drop(serving);
+    samara(&format!("top --admin {admin} --once")).fails(1, &format!("no host answers at `{admin}`; `--admin` names"));
+    samara("top --once --admin").arg("no address").fails(1, "`no address` is not an address");
+}
+
+#[test]
+fn bytes_and_kept_instances_are_counted_per_workload() {
+    let serving = serve("--reuse 5 {http-echo}");
+    serving.answers("POST /echo", "12345", 200, "12345");
+    let labels = r#"{tenant="default",app="http-echo",workload="http-echo"}"#;
+    let metric = |name: &str| serving.metric(&format!("{name}{labels}"));
+    assert_eq!((metric("samara_call_bytes_in_total"), metric("samara_call_bytes_out_total")), (5.0, 5.0));
+    assert!(eventually(|| metric("samara_instances_kept") == 1.0), "the instance waits for its next call");
 }

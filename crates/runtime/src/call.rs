@@ -15,7 +15,7 @@ use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use samara_model::{Body, BodyError, Call, Fault, Limit, Reply, format_duration};
-use samara_telemetry::{Outcome, Span, Watch};
+use samara_telemetry::{Outcome, Span, Watch, WorkloadMetrics};
 use tokio::{sync::oneshot, task::JoinHandle};
 use wasmtime::{CallHook, Store, UpdateDeadline};
 
@@ -60,13 +60,14 @@ impl Runtime {
         };
         drop(queued);
         let (sender, receiver) = oneshot::channel();
-        let outcome = Arc::new(CallState::default());
+        let outcome = Arc::new(CallState::new(workload));
+        let call = counted(call, workload);
         let limits = workload.limits();
         let meter = Arc::new(Meter::new(limits.cpu, limits.host_calls));
         let guest = watch.span("guest");
         guest.set("samara.contract", workload.contract.name());
         let watch = watch.under(&guest);
-        let account = Account::open(workload, &outcome, meter, began, (watch.clone(), guest));
+        let account = Account::open(&outcome, meter, began, (watch.clone(), guest));
         let run = Run { runtime: Arc::clone(self), workload: Arc::clone(workload), account, _admitted: admitted };
         let run = run.run(instance, call, ReplyTo(sender));
         let mut task = Task(Some(match workload.trace.get() {
@@ -82,6 +83,9 @@ impl Runtime {
             Ok(Ok(reply)) => {
                 // The guest is ending: let it end by itself, within its limits.
                 outcome.replied.store(true, Ordering::Release);
+                if let Reply::Bytes(bytes) = &reply {
+                    outcome.metrics().sent(bytes.len());
+                }
                 task.detach();
                 Ok(reply)
             }
@@ -117,11 +121,43 @@ fn refused(workload: &Workload, fault: &Fault, began: Instant) {
 }
 
 /// What the task that runs the guest and whoever reads the reply share.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct CallState {
+    workload: Arc<Workload>,
     fault: Mutex<Option<Fault>>,
     failed: AtomicBool,
     replied: AtomicBool,
+}
+
+impl CallState {
+    fn new(workload: &Arc<Workload>) -> Self {
+        let workload = Arc::clone(workload);
+        Self { workload, fault: Mutex::default(), failed: AtomicBool::new(false), replied: AtomicBool::new(false) }
+    }
+
+    fn metrics(&self) -> &WorkloadMetrics {
+        &self.workload.authority.metrics
+    }
+}
+
+/// The call, with the bytes that its guest is given counted.
+fn counted(call: Call, workload: &Arc<Workload>) -> Call {
+    match call {
+        Call::Http(mut http) if !http.request.body().is_end_stream() => {
+            let metrics = Arc::clone(&workload.authority.metrics);
+            let count = move |frame: Frame<Bytes>| {
+                metrics.received(frame.data_ref().map_or(0, Bytes::len));
+                frame
+            };
+            http.request = http.request.map(|body| body.map_frame(count).boxed_unsync());
+            Call::Http(http)
+        }
+        Call::Function(function) => {
+            workload.authority.metrics.received(function.payload.len());
+            Call::Function(function)
+        }
+        other => other,
+    }
 }
 
 pub(crate) enum Instance {
@@ -172,7 +208,7 @@ impl Run {
         }
         account.end(result.map(drop));
         if keep {
-            workload.keep(Idle { live, reserved, served: served + 1 });
+            workload.keep(Idle::new(&workload, live, reserved, served + 1));
             // Whoever began to wait for slots while this call ran would wait for ever behind an idle instance.
             if workload.engine.gate.has_waiting() {
                 runtime.evict_idle();
@@ -191,7 +227,7 @@ impl Instance {
     ) -> Result<(Reserved, Live, u32), Fault> {
         let abi = workload.ready.open(call);
         match self {
-            Self::Kept(Idle { mut live, reserved, served }) => {
+            Self::Kept(Idle { mut live, reserved, served, .. }) => {
                 live.store.data_mut().renew(meter, abi);
                 Ok((reserved, live, served))
             }
@@ -231,7 +267,6 @@ fn bound(store: &mut Store<Guest>, workload: &Workload) {
 
 /// Books a call exactly once, even when its task is dropped half-way or before it began.
 struct Account {
-    workload: Arc<Workload>,
     state: Arc<CallState>,
     meter: Arc<Meter>,
     began: Instant,
@@ -243,16 +278,9 @@ struct Account {
 }
 
 impl Account {
-    fn open(
-        workload: &Arc<Workload>,
-        state: &Arc<CallState>,
-        meter: Arc<Meter>,
-        began: Instant,
-        (watch, span): (Watch, Span),
-    ) -> Self {
-        workload.authority.metrics.started();
-        let (workload, state) = (Arc::clone(workload), Arc::clone(state));
-        Self { workload, state, meter, began, memory_bytes: 0, backtrace: None, ended: false, watch, span }
+    fn open(state: &Arc<CallState>, meter: Arc<Meter>, began: Instant, (watch, span): (Watch, Span)) -> Self {
+        state.metrics().started();
+        Self { state: Arc::clone(state), meter, began, memory_bytes: 0, backtrace: None, ended: false, watch, span }
     }
 
     fn end(&mut self, result: Result<(), Fault>) {
@@ -265,10 +293,10 @@ impl Account {
             if self.span.is_on() {
                 self.span.failed(&fault.to_string());
             }
-            self.workload.faults.record(&fault, self.backtrace.take());
+            self.state.workload.faults.record(&fault, self.backtrace.take());
             let state = &self.state;
             if state.replied.load(Ordering::Acquire) {
-                tracing::warn!(workload = %self.workload.id, fault = fault.label(), "after the reply's head: {fault}");
+                tracing::warn!(workload = %self.state.workload.id, fault = fault.label(), "after the reply's head: {fault}");
             }
             *state.fault.lock() = Some(fault);
             state.failed.store(true, Ordering::Release);
@@ -283,7 +311,7 @@ impl Account {
             self.span.set("samara.cpu_seconds", self.meter.cpu().as_secs_f64());
             self.span.set("samara.memory_bytes", i64::try_from(self.memory_bytes).unwrap_or(i64::MAX));
         }
-        self.workload.authority.metrics.ended(&Outcome {
+        self.state.metrics().ended(&Outcome {
             label,
             latency: self.began.elapsed(),
             cpu: self.meter.cpu(),
@@ -354,7 +382,10 @@ impl http_body::Body for GuestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let polled = std::task::ready!(Pin::new(&mut self.body).poll_frame(context));
         let ended = match polled {
-            Some(Ok(frame)) => return Poll::Ready(Some(Ok(frame))),
+            Some(Ok(frame)) => {
+                self.state.metrics().sent(frame.data_ref().map_or(0, Bytes::len));
+                return Poll::Ready(Some(Ok(frame)));
+            }
             Some(Err(error)) => Some(Err(error)),
             None => None,
         };

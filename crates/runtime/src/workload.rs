@@ -10,6 +10,7 @@ use std::{
 
 use parking_lot::Mutex;
 use samara_model::{Fault, Limits, Shape, WorkloadId};
+use samara_telemetry::WorkloadMetrics;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
@@ -61,6 +62,25 @@ pub(crate) struct Idle {
     pub(crate) live: Live,
     pub(crate) reserved: Reserved,
     pub(crate) served: u32,
+    _kept: Kept,
+}
+
+impl Idle {
+    pub(crate) fn new(workload: &Workload, live: Live, reserved: Reserved, served: u32) -> Self {
+        let metrics = Arc::clone(&workload.authority.metrics);
+        metrics.kept(1);
+        Self { live, reserved, served, _kept: Kept(metrics) }
+    }
+}
+
+/// Counts an instance as kept while it is.
+#[derive(Debug)]
+struct Kept(Arc<WorkloadMetrics>);
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.0.kept(-1);
+    }
 }
 
 /// A call's right to run: its places in the workload's and the tenant's concurrency.

@@ -267,6 +267,9 @@ impl Inner {
         };
         let compiled = compiled.inspect_err(|_| {
             self.counters.failed.fetch_add(1, Relaxed);
+            self.measure(|metrics| {
+                metrics.compile_failures.inc();
+            });
         })?;
         blocking(move || Arc::new(self.keep(&id, compiled))).await
     }

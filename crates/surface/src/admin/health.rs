@@ -3,7 +3,6 @@
 use std::sync::atomic::Ordering;
 
 use http::StatusCode;
-use samara_telemetry::metrics::CONTENT_TYPE;
 
 use super::{
     Admin, Response,
@@ -19,9 +18,10 @@ fn text(status: StatusCode, text: &str) -> Response {
 }
 
 /// Metrics for Prometheus.
-#[utoipa::path(get, path = "/metrics", tag = "health", responses((status = 200, description = "OpenMetrics text", body = String, content_type = "application/openmetrics-text"), (status = 403, response = super::document::Refusal)))]
+#[utoipa::path(get, path = "/metrics", tag = "health", responses((status = 200, description = "OpenMetrics text for those who ask for it, else Prometheus text", content((String = "application/openmetrics-text"), (String = "text/plain"))), (status = 403, response = super::document::Refusal)))]
 pub(super) async fn metrics(asked: Asked) -> Answer {
-    Ok(answer(StatusCode::OK, CONTENT_TYPE, asked.admin.metrics.encode()))
+    let (kind, text) = asked.admin.metrics.encode_for(&asked.accept);
+    Ok(answer(StatusCode::OK, kind, text))
 }
 
 /// Whether the process answers.

@@ -175,7 +175,9 @@ impl Admin {
         let problem = match found {
             Ok(found) => {
                 let (handler, params) = (*found.value, found.params);
-                let asked = Asked { params, query: parts.uri.query().map(str::to_owned), body, admin: self };
+                let accept = parts.headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+                let (query, accept) = (parts.uri.query().map(str::to_owned), accept.unwrap_or_default().to_owned());
+                let asked = Asked { params, query, accept, body, admin: self };
                 return handler(asked).await.unwrap_or_else(Problem::response);
             }
             Err(Miss::Method(allowed)) => {

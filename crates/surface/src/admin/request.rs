@@ -21,6 +21,8 @@ pub(super) struct Asked {
     /// What the path's parameters stand for.
     pub(super) params: Vec<(Arc<str>, String)>,
     pub(super) query: Option<String>,
+    /// What whoever asks would read.
+    pub(super) accept: String,
     pub(super) body: Incoming,
 }
 

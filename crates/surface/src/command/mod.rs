@@ -22,6 +22,7 @@ mod grants;
 mod observe;
 mod run;
 mod serve;
+mod top;
 mod trace;
 
 pub use apps::{AppsAction, AppsArgs};
@@ -33,6 +34,7 @@ pub use grants::{GrantArgs, LimitArgs};
 pub use observe::ObserveArgs;
 pub use run::RunArgs;
 pub use serve::ServeArgs;
+pub use top::TopArgs;
 pub use trace::TraceArgs;
 
 /// The contracts this binary was built with.

@@ -27,6 +27,8 @@ pub use workload::{OUTCOMES, Outcome, WorkloadMetrics, WorkloadTotals};
 
 /// The content type of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// The content type of what Prometheus read before there was OpenMetrics, and other tools still do.
+pub const TEXT_CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 type Workloads = RwLock<BTreeMap<WorkloadId, Arc<WorkloadMetrics>>>;
 
@@ -50,6 +52,8 @@ pub struct HostMetrics {
     pub code_cache_misses: Counter<u64, AtomicU64>,
     /// Files in the code cache that failed a check.
     pub code_cache_rejected: Counter<u64, AtomicU64>,
+    /// Modules that could not be compiled.
+    pub compile_failures: Counter<u64, AtomicU64>,
     /// Lines of the access log that nobody took in time.
     pub access_log_dropped: Counter<u64, AtomicU64>,
     /// Spans that no collector took.
@@ -95,6 +99,7 @@ impl HostMetrics {
             code_cache_hits: counter(registry, names::CODE_CACHE_HITS),
             code_cache_misses: counter(registry, names::CODE_CACHE_MISSES),
             code_cache_rejected: counter(registry, names::CODE_CACHE_REJECTED),
+            compile_failures: counter(registry, names::COMPILE_FAILURES),
             access_log_dropped: counter(registry, names::ACCESS_LOG_DROPPED),
             spans_dropped: counter(registry, names::SPANS_DROPPED),
             http_connections: gauge(registry, names::HTTP_CONNECTIONS),
@@ -150,6 +155,39 @@ impl Metrics {
         let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
         text
     }
+}
+
+impl Metrics {
+    /// Every metric for a reader with this `Accept` header, as a content type and its text: OpenMetrics for those who ask for
+    /// it, else the older form.
+    pub fn encode_for(&self, accept: &str) -> (&'static str, String) {
+        if accept.contains("application/openmetrics-text") {
+            return (CONTENT_TYPE, self.encode());
+        }
+        (TEXT_CONTENT_TYPE, older(&self.encode()))
+    }
+}
+
+/// OpenMetrics text in the older form: there a family has the full name of its series, and `info` is no type.
+fn older(text: &str) -> String {
+    let mut older = String::with_capacity(text.len());
+    for line in text.lines().filter(|line| *line != "# EOF") {
+        let comment = line.strip_prefix("# ").and_then(|rest| {
+            let (word, rest) = rest.split_once(' ')?;
+            let (family, rest) = rest.split_once(' ')?;
+            Some((word, family, rest))
+        });
+        match comment {
+            Some((word, family, rest)) => {
+                let full = names::ALL.iter().find(|name| name.family() == family).map_or(family, |name| name.name);
+                let rest = if (word, rest) == ("TYPE", "info") { "gauge" } else { rest };
+                older.extend(["# ", word, " ", full, " ", rest]);
+            }
+            None => older.push_str(line),
+        }
+        older.push('\n');
+    }
+    older
 }
 
 impl fmt::Debug for Metrics {
@@ -209,6 +247,10 @@ mod tests {
         cart.queued();
         cart.denied(Capability::Kv);
         cart.log_dropped(3, 99);
+        cart.received(5);
+        cart.sent(7);
+        cart.kept(2);
+        cart.kept(-1);
         let text = metrics.encode();
         let labels = "tenant=\"acme\",app=\"shop\",workload=\"cart\"";
         for line in [
@@ -222,6 +264,9 @@ mod tests {
             format!("samara_queue_depth{{{labels}}} 1"),
             format!("samara_calls_in_flight{{{labels}}} 1"),
             format!("samara_denials_total{{{labels},capability=\"kv\"}} 1"),
+            format!("samara_call_bytes_in_total{{{labels}}} 5"),
+            format!("samara_call_bytes_out_total{{{labels}}} 7"),
+            format!("samara_instances_kept{{{labels}}} 1"),
             format!("samara_log_dropped_lines_total{{{labels}}} 3"),
             format!("samara_log_dropped_bytes_total{{{labels}}} 99"),
         ] {
@@ -229,6 +274,28 @@ mod tests {
         }
         metrics.remove(&id("cart"));
         assert!(!metrics.encode().contains("cart"));
+    }
+
+    #[test]
+    fn readers_that_do_not_know_openmetrics_get_the_older_form() {
+        let metrics = Metrics::new();
+        metrics.workload(&id("cart")).refused(&outcome("ok", 2));
+        let (kind, text) = metrics.encode_for("*/*");
+        assert_eq!(kind, TEXT_CONTENT_TYPE);
+        for line in [
+            "# TYPE samara_calls_total counter",
+            "# HELP samara_calls_total Calls that ended, by outcome: ok, or who was to blame.",
+            "# TYPE samara_call_seconds histogram",
+            "# TYPE samara_build_info gauge",
+        ] {
+            assert!(text.lines().any(|one| one == line), "no {line} in\n{text}");
+        }
+        assert!(!text.contains("# EOF"));
+        // Apart from comments they are the same.
+        let series =
+            |text: &str| text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(series(&text), series(&metrics.encode()));
+        assert_eq!(metrics.encode_for("application/openmetrics-text;version=1.0.0,*/*;q=0.1").0, CONTENT_TYPE);
     }
 
     #[test]

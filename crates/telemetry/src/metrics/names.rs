@@ -35,6 +35,9 @@ names! {
     QUEUE_DEPTH = "samara_queue_depth", "Calls waiting for their turn";
     QUEUE_SECONDS = "samara_queue_wait_seconds_total", "Time calls spent waiting for their turn";
     IN_FLIGHT = "samara_calls_in_flight", "Calls being served";
+    KEPT = "samara_instances_kept", "Instances kept for another call (`reuse`)";
+    BYTES_IN = "samara_call_bytes_in_total", "Bytes of the bodies and arguments of HTTP and function calls that guests were given";
+    BYTES_OUT = "samara_call_bytes_out_total", "Bytes of the bodies and results of HTTP and function calls that were handed on";
     DENIALS = "samara_denials_total", "Times a guest asked for something it was not granted";
     LOG_DROPPED_LINES = "samara_log_dropped_lines_total", "Guest log lines dropped, over the log rate";
     LOG_DROPPED_BYTES = "samara_log_dropped_bytes_total", "Bytes of guest logs dropped, over the log rate or the line length";
@@ -46,6 +49,7 @@ names! {
     COMPILE_SECONDS = "samara_compile_seconds", "Wall time of compiling a module";
     ACCESS_LOG_DROPPED = "samara_access_log_dropped_lines_total", "Lines of the access log dropped because nobody took them in time";
     SPANS_DROPPED = "samara_spans_dropped_total", "Spans of traces that no collector took";
+    COMPILE_FAILURES = "samara_compile_failures_total", "Modules that could not be compiled: refused, over a limit, or failed";
     HTTP_CONNECTIONS = "samara_http_connections", "Open client connections";
     TLS_HANDSHAKE_FAILURES = "samara_tls_handshake_failures_total", "Connections that did not become TLS: broken off, refused, too slow";
     TLS_RELOADS = "samara_tls_reloads_total", "Times changed certificates were taken";
@@ -57,6 +61,17 @@ names! {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_documentation_lists_each_with_what_it_counts() {
+        let page = include_str!("../../../../docs/metrics.md");
+        for Name { name, help } in ALL {
+            let listed = page
+                .lines()
+                .any(|line| line.starts_with(&format!("| `{name}` |")) && line.ends_with(&format!("| {help} |")));
+            assert!(listed, "docs/metrics.md has no line for {name}: {help}");
+        }
+    }
 
     #[test]
     fn names_are_unique_prefixed_and_explained() {

@@ -58,6 +58,9 @@ struct Shard {
     queue_depth: AtomicI64,
     queue_nanos: AtomicU64,
     in_flight: AtomicI64,
+    kept: AtomicI64,
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
     denials: [AtomicU64; CAPABILITY_COUNT],
     log_dropped_lines: AtomicU64,
     log_dropped_bytes: AtomicU64,
@@ -74,6 +77,9 @@ impl Shard {
             queue_depth: AtomicI64::new(0),
             queue_nanos: AtomicU64::new(0),
             in_flight: AtomicI64::new(0),
+            kept: AtomicI64::new(0),
+            bytes_in: AtomicU64::new(0),
+            bytes_out: AtomicU64::new(0),
             denials: array::from_fn(|_| AtomicU64::new(0)),
             log_dropped_lines: AtomicU64::new(0),
             log_dropped_bytes: AtomicU64::new(0),
@@ -141,6 +147,21 @@ impl WorkloadMetrics {
         }
     }
 
+    /// Instances began, or stopped, to wait for another call.
+    pub fn kept(&self, more: i64) {
+        self.shard().kept.fetch_add(more, Relaxed);
+    }
+
+    /// A guest was given bytes of a call.
+    pub fn received(&self, bytes: usize) {
+        self.shard().bytes_in.fetch_add(bytes as u64, Relaxed);
+    }
+
+    /// Bytes of a guest's reply were handed on.
+    pub fn sent(&self, bytes: usize) {
+        self.shard().bytes_out.fetch_add(bytes as u64, Relaxed);
+    }
+
     /// The guest asked for something it was not granted.
     pub fn denied(&self, capability: Capability) {
         let which = Capability::ALL.iter().position(|known| *known == capability).unwrap_or(0);
@@ -173,6 +194,9 @@ impl WorkloadMetrics {
             queue_depth: level(|s| &s.queue_depth),
             queue_wait: Duration::from_nanos(sum(|s| &s.queue_nanos)),
             in_flight: level(|s| &s.in_flight),
+            kept: level(|s| &s.kept),
+            bytes_in: sum(|s| &s.bytes_in),
+            bytes_out: sum(|s| &s.bytes_out),
             denials: array::from_fn(|i| at(|s| &s.denials, i)),
             log_dropped_lines: sum(|s| &s.log_dropped_lines),
             log_dropped_bytes: sum(|s| &s.log_dropped_bytes),
@@ -209,6 +233,12 @@ pub struct WorkloadTotals {
     pub queue_wait: Duration,
     /// Calls being served now.
     pub in_flight: u64,
+    /// Instances kept for another call.
+    pub kept: u64,
+    /// Bytes of calls that guests were given.
+    pub bytes_in: u64,
+    /// Bytes of replies that were handed on.
+    pub bytes_out: u64,
     /// Log lines dropped.
     pub log_dropped_lines: u64,
     /// Bytes of log lines dropped.
@@ -278,6 +308,9 @@ pub(super) fn encode(workloads: &[(WorkloadId, WorkloadTotals)], mut encoder: De
     family(names::IN_FLIGHT, gauge, &|labels, totals, metric| {
         metric.encode_family(labels)?.encode_gauge(&totals.in_flight)
     })?;
+    family(names::KEPT, gauge, &|labels, totals, metric| metric.encode_family(labels)?.encode_gauge(&totals.kept))?;
+    family(names::BYTES_IN, counter, &|labels, totals, metric| encode_counter(metric, labels, totals.bytes_in))?;
+    family(names::BYTES_OUT, counter, &|labels, totals, metric| encode_counter(metric, labels, totals.bytes_out))?;
     family(names::DENIALS, counter, &|labels, totals, metric| {
         let seen = totals.denials().filter(|(_, count)| *count > 0);
         seen.into_iter().try_for_each(|(capability, count)| {
