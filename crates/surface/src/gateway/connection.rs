@@ -98,6 +98,11 @@ impl Life {
         self.signal.load(Relaxed) >= signal as u8
     }
 
+    /// Whether the connection is to end after what is in flight.
+    pub(super) fn is_draining(&self) -> bool {
+        self.signalled(Signal::Drain)
+    }
+
     fn now(&self) -> u32 {
         self.clock.load(Relaxed)
     }
@@ -268,8 +273,11 @@ pub(super) async fn drive<C: Future>(
             }
             if !draining {
                 draining = true;
-                // What has arrived is read first: a request that came before the end is answered.
-                if let Poll::Ready(ended) = connection.as_mut().poll(context) {
+                // What has arrived is read first: a request that came before the end is answered. Not where one is being
+                // answered already, whose response is to say that it is the last.
+                if life.in_flight() == 0
+                    && let Poll::Ready(ended) = connection.as_mut().poll(context)
+                {
                     return Poll::Ready(Some(ended));
                 }
                 if !drain(connection.as_mut()) {

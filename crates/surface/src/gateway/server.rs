@@ -298,7 +298,8 @@ impl Connection {
         let life = self.worker.lives.begin();
         // Below TLS, so that it sees what the client takes; the sweeper gives the handshake the time of a head.
         let socket = Socket { stream, life: Arc::clone(&life), heads: true };
-        let shaken = drive(&life, acceptor.accept(socket), |_| false).await;
+        // Whoever has connected when the host ends still gets an answer, as without TLS.
+        let shaken = drive(&life, acceptor.accept(socket), |_| true).await;
         let failed = |why: &dyn fmt::Display| {
             self.worker.metrics.tls_handshake_failures.inc();
             tracing::debug!(%peer, "no TLS handshake: {why}");
@@ -306,11 +307,15 @@ impl Connection {
         let mut stream = match shaken {
             Some(Ok(stream)) => stream,
             Some(Err(error)) => return failed(&error),
-            None => return failed(&"it took too long, or this host is ending"),
+            None => return failed(&"it took too long"),
         };
         let (socket, session) = stream.get_mut();
         let http2 = session.alpn_protocol() == Some(tls::HTTP2);
         socket.heads = !http2;
+        if life.is_draining() {
+            // Time that passes without a byte is told by what is read next.
+            let _ = tokio::time::timeout(LAST_REQUEST, socket.stream.readable()).await;
+        }
         match session.peer_certificates().and_then(<[_]>::first).map(tls::client_certificate).transpose() {
             Ok(certificate) => ends.certificate = certificate.map(Arc::new),
             Err(error) => return failed(&error),

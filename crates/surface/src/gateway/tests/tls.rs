@@ -260,6 +260,22 @@ async fn plain_http_may_be_served_beside_it_or_send_clients_there() {
 }
 
 #[tokio::test]
+async fn who_has_connected_when_the_server_ends_is_answered() {
+    let folder = Folder::new();
+    let mut server = serve(folder.tls(&[&["shop.test"]]), |_| {});
+    let stream = TcpStream::connect(server.https()).await.unwrap();
+    until("it is accepted", || server.metrics.host().http_connections.get() == 1).await;
+    server.stop();
+    while TcpStream::connect(server.https()).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    let connector = TlsConnector::from(Arc::new(folder.client(&["http/1.1"], None)));
+    let stream = connector.connect(ServerName::try_from("shop.test").unwrap(), stream).await.unwrap();
+    assert!(get(stream, "/").await.unwrap().starts_with("https://shop.test/ true"));
+    server.ended().await;
+}
+
+#[tokio::test]
 async fn draining_says_goodbye_over_tls() {
     let folder = Folder::new();
     let mut server = serve(folder.tls(&[&["shop.test"]]), |_| {});

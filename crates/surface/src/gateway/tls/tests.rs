@@ -7,8 +7,13 @@ use std::{
     time::Duration,
 };
 
+use rustls::{
+    ClientConfig,
+    pki_types::{CertificateDer, ServerName, pem::PemObject as _},
+};
 use samara_telemetry::Metrics;
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
 
 use super::{testing::Authority, *};
 
@@ -113,5 +118,49 @@ async fn changed_files_are_taken_and_bad_ones_are_not() {
     assert!(!Arc::ptr_eq(&second, &serving(&tls)));
     // What stays the same is not tried again.
     assert_eq!(host.tls_reload_failures.get(), 2);
+    watching.abort();
+}
+
+#[tokio::test]
+async fn a_hammer_of_handshakes_does_not_notice_a_change() {
+    let root = tempfile::tempdir().unwrap();
+    let authority = Authority::new("test");
+    let fresh = |name: &str| {
+        fs::create_dir(root.path().join(name)).unwrap();
+        authority.server(&["a.test"]).write(&root.path().join(name), "server");
+    };
+    let swap = |name: &str| {
+        symlink(name, root.path().join("next")).unwrap();
+        fs::rename(root.path().join("next"), root.path().join("now")).unwrap();
+    };
+    fresh("0");
+    swap("0");
+    let tls = Arc::new(Tls::load(settings(&root.path().join("now"))).unwrap());
+    let metrics = Metrics::new();
+    let host = metrics.host().clone();
+    let watching = tokio::spawn(Arc::clone(&tls).watch_every(Duration::from_millis(1), host.clone()));
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(authority.pem().as_bytes()).unwrap()).unwrap();
+    let client = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    let client = client.with_safe_default_protocol_versions().unwrap().with_root_certificates(roots);
+    let connector = TlsConnector::from(Arc::new(client.with_no_client_auth()));
+    let shake = async || {
+        let (near, far) = tokio::io::duplex(64 << 10);
+        let name = ServerName::try_from("a.test").unwrap();
+        let (client, server) = tokio::join!(connector.connect(name, near), tls.acceptor().accept(far));
+        client.and(server.map(drop)).unwrap_or_else(|error| panic!("a handshake failed: {error}"));
+    };
+    for name in ["1", "2", "3", "4"] {
+        fresh(name);
+        swap(name);
+        let before = host.tls_reloads.get();
+        let changed = async {
+            while host.tls_reloads.get() == before {
+                shake().await;
+            }
+        };
+        timeout(LONG, changed).await.expect("the change is taken");
+    }
+    assert_eq!(host.tls_reload_failures.get(), 0);
     watching.abort();
 }
