@@ -40,8 +40,7 @@ fn a_folder_is_a_workload_beside_guests() {
     serving.answers("GET /hello", "", 200, "Hello, WASI!");
     serving.answers("GET /docs/", "", 200, "<h1>docs</h1>");
     assert_eq!(serving.answers("GET /docs", "", 308, "").header("location"), Some("./docs/"));
-    let tag = page.header("etag").unwrap();
-    assert_eq!(serving.request("GET /", &[&format!("if-none-match: {tag}")], "").status, 304);
+    assert_eq!(serving.request("GET /", &["if-none-match: *"], "").status, 304);
     assert_eq!(serving.request("GET /", &["range: bytes=0-3"], "").body, "<h1>");
     for path in ["/../secret", "/%2e%2e/secret", "/..%2fsecret", "/samara.toml", "/nothing"] {
         serving.answers(&format!("GET {path}"), "", 404, "nothing is served here");

@@ -125,9 +125,14 @@ fn is_nothing(error: &io::Error) -> bool {
 
 /// A tag that is another for each state of a file: of its identity, size and times. The time of change (`ctime`), which
 /// nobody can set, catches what keeps the size and restores the date. A file changed just now gets a weak tag, as the next
-/// change may come within the same tick of the disk's clock; hashing contents instead would read a film to answer 304.
+/// change may come within the same tick of the disk's clock, and another one when it has been left alone, so that what came
+/// then is seen. Hashing contents instead would read a film to answer 304.
 fn etag(metadata: &std::fs::Metadata, now: SystemTime) -> ETag {
+    let changed = u64::try_from(metadata.ctime()).ok().zip(u32::try_from(metadata.ctime_nsec()).ok());
+    let changed = changed.map(|(seconds, nanos)| SystemTime::UNIX_EPOCH + Duration::new(seconds, nanos));
+    let settled = changed.is_some_and(|changed| now.duration_since(changed).is_ok_and(|age| age > SETTLED));
     let mut hash = Sha256::new();
+    hash.update([u8::from(settled)]);
     for part in [metadata.dev(), metadata.ino(), metadata.size()] {
         hash.update(part.to_le_bytes());
     }
@@ -136,9 +141,6 @@ fn etag(metadata: &std::fs::Metadata, now: SystemTime) -> ETag {
     }
     let digest = hash.finalize();
     let tag: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    let changed =
-        u64::try_from(metadata.ctime()).ok().map(|seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
-    let settled = changed.is_some_and(|changed| now.duration_since(changed).is_ok_and(|age| age > SETTLED));
     let tag = if settled { format!("\"{tag}\"") } else { format!("W/\"{tag}\"") };
     tag.parse().expect("hexadecimal digits in quotes are a tag")
 }

@@ -15,6 +15,7 @@ mod condition;
 mod encoding;
 mod find;
 mod path;
+mod root;
 mod send;
 
 use std::{
@@ -27,7 +28,6 @@ use std::{
 };
 
 use anyhow::Context as _;
-use cap_std::{ambient_authority, fs::Dir};
 use futures::{FutureExt as _, future::BoxFuture};
 use headers::{AcceptRanges, HeaderMapExt as _};
 use http::{
@@ -42,6 +42,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::Target;
 use condition::Part;
 use find::{Found, Opened};
+use root::Root;
 use send::Sending;
 
 /// How long a client that finds the queue full is told to wait.
@@ -57,7 +58,7 @@ struct Inner {
     id: WorkloadId,
     limits: Limits,
     settings: Settings,
-    root: Dir,
+    root: Root,
     metrics: Arc<WorkloadMetrics>,
     tenant: Option<Arc<TenantAccount>>,
     /// A permit for each request that has a file open.
@@ -72,8 +73,7 @@ impl fmt::Debug for Inner {
 }
 
 impl Folder {
-    /// Opens a folder: what is served is beneath what is opened here, wherever its name leads later. Requests are booked on
-    /// the tenant's account, if there is one.
+    /// Opens a folder. Requests are booked on the tenant's account, if there is one.
     ///
     /// # Errors
     /// It is not a folder, or must not be opened.
@@ -85,7 +85,7 @@ impl Folder {
         tenant: Option<Arc<TenantAccount>>,
     ) -> anyhow::Result<Self> {
         let place = || format!("opening the folder `{}`", settings.path.display());
-        let root = Dir::open_ambient_dir(&settings.path, ambient_authority()).with_context(place)?;
+        let root = Root::open(settings.path.clone()).with_context(place)?;
         let permits = usize::try_from(limits.concurrency).unwrap_or(usize::MAX).clamp(1, Semaphore::MAX_PERMITS);
         let open = Arc::new(Semaphore::new(permits));
         Ok(Self(Arc::new(Inner { id, limits, settings, root, metrics, tenant, open, queued: AtomicU32::new(0) })))
@@ -182,7 +182,7 @@ impl Inner {
     /// The answer to a request: its head, and its body or what the body is read from.
     fn prepare(&self, asked: &Asked) -> Result<Prepared, Fault> {
         let encodings = encoding::accepted(&asked.headers);
-        let found = find::find(&self.root, &asked.path, &encodings).map_err(|error| self.failed(&error))?;
+        let found = find::find(&self.root.dir(), &asked.path, &encodings).map_err(|error| self.failed(&error))?;
         match found {
             Found::File(opened) => self.file(asked, *opened),
             Found::Folder => Ok(Prepared::done(with_slash(&asked.uri))),
@@ -233,7 +233,7 @@ impl Inner {
     /// The page for what is not there, if the folder has one.
     fn missing(&self) -> Result<Prepared, Fault> {
         let nothing = || Fault::Caller { status: 404, message: "nothing is served here".into() };
-        let found = find::open_page(&self.root, &self.settings.not_found).map_err(|error| self.failed(&error))?;
+        let found = find::open_page(&self.root.dir(), &self.settings.not_found).map_err(|error| self.failed(&error))?;
         let opened = found.ok_or_else(nothing)?;
         let mut response = Response::new(());
         *response.status_mut() = StatusCode::NOT_FOUND;
