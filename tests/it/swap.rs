@@ -21,15 +21,15 @@ use crate::{
 };
 
 /// A host with an operator.
-struct Operated {
-    serving: Serving,
-    token: String,
-    apps: Apps,
+pub(crate) struct Operated {
+    pub(crate) serving: Serving,
+    pub(crate) token: String,
+    pub(crate) apps: Apps,
 }
 
 impl Operated {
     /// Serves these manifests, with options.
-    fn start(options: &str, manifests: &[(&str, &str)]) -> Self {
+    pub(crate) fn start(options: &str, manifests: &[(&str, &str)]) -> Self {
         let apps = Apps::new(manifests);
         let files: Vec<_> = manifests.iter().map(|(file, _)| apps.path(file).display().to_string()).collect();
         let token_file = apps.path("admin.token");
@@ -273,6 +273,63 @@ fn versions_share_requests_by_weight() {
     );
     host.gets("POST /v1/apps/default/shop/rollback", "", 200);
     assert_eq!(count("new"), 0);
+}
+
+/// A version on trial: what every path leads to, and the terms.
+fn on_trial(guest: &str, terms: &str) -> String {
+    format!(
+        r#"
+        app = {{ name = "shop", version = "new" }}
+        rollout = {{ {terms} }}
+        workload.web.source = "{{{guest}}}"
+        trigger = [{{ http = {{ path = "/*rest" }}, fn = "web" }}]
+        "#
+    )
+}
+
+#[test]
+fn a_version_that_fails_on_trial_is_taken_back() {
+    let check = |guest: &str, terms: &str, request: &str, why: &str| {
+        let host = Operated::start("", &[("shop.toml", &greeter("shop", "old"))]);
+        let app = host.put("shop", "", &on_trial(guest, terms), 200);
+        assert_eq!((app["state"].as_str(), app["rollout"]["revision"].as_u64()), (Some("on-trial"), Some(2)), "{app}");
+        let taken_back = || {
+            host.serving.request(request, &[], "");
+            host.gets("GET /v1/apps/default/shop", "", 200)["state"] == "serving"
+        };
+        assert!(eventually(taken_back), "{}", host.gets("GET /v1/apps/default/shop", "", 200));
+        let app = host.gets("GET /v1/apps/default/shop", "", 200);
+        assert_eq!(app["revision"], 1, "{app}");
+        let told = app["refused"]["reason"].as_str().unwrap();
+        assert!(told.contains("revision 2 was rolled back") && told.contains(why), "{told}");
+        host.serving.logs(&["rolled back", "default/shop", why]);
+        assert!((0..10).all(|_| host.greeting() == "old"));
+    };
+    let terms = r#"weight = 50, window = "60s", calls = 4, errors = "10%""#;
+    check("http-echo", terms, "GET /status/500", "calls failed, and 10% are allowed");
+    check("http-echo", terms, "GET /trap", "calls failed, and 10% are allowed");
+    let terms = r#"weight = 100, window = "60s", denials = 0"#;
+    check("http-kit", terms, "GET /kv/default/key", "times for what it is not granted, and 0 are allowed");
+}
+
+#[test]
+fn a_version_that_passes_its_trial_gets_all_requests() {
+    let host = Operated::start("", &[("shop.toml", &greeter("shop", "old"))]);
+    let terms = r#"weight = 20, window = "100ms", calls = 5, errors = "0%""#;
+    let manifest = on_trial("http-hello", terms);
+    host.put("shop", "", &manifest, 200);
+    let passed = || {
+        host.serving.request("GET /", &[], "");
+        host.gets("GET /v1/apps/default/shop", "", 200)["state"] == "serving"
+    };
+    assert!(eventually(passed), "{}", host.gets("GET /v1/apps/default/shop", "", 200));
+    let app = host.gets("GET /v1/apps/default/shop", "", 200);
+    assert_eq!((app["revision"].as_u64(), app.get("refused")), (Some(2), None), "{app}");
+    assert!((0..10).all(|_| host.serving.request("GET /", &[], "").body.contains("Hello, WASI!")));
+    // Whoever puts the same again, as controllers do, begins nothing anew.
+    assert_eq!(host.put("shop", "", &manifest, 200)["revision"], 2);
+    let app = host.gets("POST /v1/apps/default/shop/rollback", "", 200);
+    assert_eq!((app["revision"].as_u64(), host.greeting().as_str()), (Some(1), "old"), "{app}");
 }
 
 #[test]

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use http::Method;
 
 use super::{
-    Folder, Host, LimitOverrides, ManifestErrors, Position, Problem,
+    Folder, Host, LimitOverrides, ManifestErrors, Position, Problem, Rollout,
     grants::{self, Given},
     reader::{Item, Reader, Report, did_you_mean},
+    rollout,
 };
 use crate::{GUARDED_FEATURES, Grants, Limits, Pattern, RouteTable, Tenant, name::check_name, route};
 
@@ -27,6 +28,8 @@ pub struct App {
     pub tenant: Tenant,
     /// The request that a new version must answer before it serves.
     pub canary: Option<Canary>,
+    /// How a new version takes over; `None` is at once.
+    pub rollout: Option<Rollout>,
     /// Its workloads that are guests, in the order of the file.
     pub workloads: Vec<Workload>,
     /// Its workloads that are folders, in the order of the file.
@@ -165,6 +168,7 @@ impl App {
             version: None,
             tenant: Tenant::default(),
             canary: None,
+            rollout: None,
             workloads: vec![workload],
             folders: Vec::new(),
             stores: Vec::new(),
@@ -235,6 +239,8 @@ fn read(mut root: Reader<'_>, file: &Path) -> Option<App> {
     let head = root.require("app", "[app]").and_then(|item| item.table("app", "[app]")).map(read_head);
 
     let mut granted = Granted::new();
+    let rollout = root.take("rollout").and_then(|item| item.table("rollout", "[rollout]")).map(rollout::read);
+
     let mut workloads = Vec::new();
     let mut folders = Vec::new();
     let mut workload_names = Vec::new();
@@ -268,7 +274,18 @@ fn read(mut root: Reader<'_>, file: &Path) -> Option<App> {
         }
     }
     let Head { name, version, tenant, canary } = head?;
-    Some(App { file: file.to_owned(), name: name?, version, tenant, canary, workloads, folders, stores, triggers })
+    Some(App {
+        file: file.to_owned(),
+        name: name?,
+        version,
+        tenant,
+        canary,
+        rollout,
+        workloads,
+        folders,
+        stores,
+        triggers,
+    })
 }
 
 /// The table `[app]`.

@@ -16,6 +16,7 @@ mod http2;
 mod limits;
 mod not_yet;
 mod reader;
+mod rollout;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -31,6 +32,7 @@ pub use host::{
 pub use http2::Http2Settings;
 pub use limits::{LimitOver, LimitOverrides};
 pub use reader::{MAX_ELEMENTS, MAX_MANIFEST_BYTES, MAX_PROBLEMS};
+pub use rollout::Rollout;
 pub use tls::{CertificateFiles, ClientCertificates, Tls};
 
 /// A place in a file, both counted from 1; columns count characters.

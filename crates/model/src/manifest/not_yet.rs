@@ -25,7 +25,6 @@ const fn value(place: &'static str, key: &'static str, value: &'static str, what
 const NOT_YET: &[NotYet] = &[
     key("manifest", "proxy", "data planes (`[[proxy]]`)"),
     key("manifest", "trust", "trust policies (`[trust]`)"),
-    key("manifest", "traffic", "traffic splits (`[traffic]`)"),
     value("workload", "compile", "tiered", "tiered compilations (`compile = \"tiered\"`)"),
     value("workload", "update", "poll:", "updates of running workloads (`update = \"poll:...\"`)"),
     value("workload", "source", "oci://", "sources in registries (`oci://`)"),
@@ -43,7 +42,6 @@ const NOT_YET: &[NotYet] = &[
     key("trigger", "cron", "`cron` triggers"),
     key("trigger", "subject", "`subject` triggers"),
     key("trigger", "admission", "`admission` triggers"),
-    key("trigger", "traffic", "traffic splits (`traffic`)"),
     key("host", "trust", "trust policies (`[trust]`)"),
 ];
 

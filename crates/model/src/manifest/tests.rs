@@ -268,7 +268,10 @@ fn an_unknown_key_is_refused_with_the_nearest() {
         &["4:8: unknown key `memmory` in [workload.w.limits]; did you mean `memory`?"],
     );
     refused("[workloads.w]", &["2:2: unknown key `workloads` in the file; did you mean `workload`?"]);
-    refused("[nonsense]", &["2:2: unknown key `nonsense` in the file; known keys: app, workload, store, trigger"]);
+    refused(
+        "[nonsense]",
+        &["2:2: unknown key `nonsense` in the file; known keys: app, rollout, workload, store, trigger"],
+    );
     refused_workload(
         "memory = \"1MiB\"\nkv = []",
         &["4:1: `memory` belongs in [workload.w.limits]", "5:1: `kv` belongs in [workload.w.grants]"],

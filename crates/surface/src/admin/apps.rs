@@ -33,7 +33,7 @@ pub(super) async fn list(Asked { admin, .. }: Asked) -> Answer {
 }
 
 /// One app.
-#[utoipa::path(get, path = "/v1/apps/{tenant}/{app}", tag = "apps", params(("tenant" = String, Path), ("app" = String, Path)), responses((status = 200, description = "The app", body = view::App), (status = 400, response = Failed), (status = 403, response = Refusal), (status = 404, response = Failed)))]
+#[utoipa::path(get, path = "/v1/apps/{tenant}/{app}", tag = "apps", params(view::AppPath), responses((status = 200, description = "The app", body = view::App), (status = 400, response = Failed), (status = 403, response = Refusal), (status = 404, response = Failed)))]
 pub(super) async fn show(asked: Asked) -> Answer {
     shown(StatusCode::OK, &asked.admin, &asked.app()?)
 }
@@ -45,18 +45,18 @@ pub(super) async fn show(asked: Asked) -> Answer {
 pub(super) struct PutQuery {
     /// The folder on the host that relative paths in the manifest start from; an absolute path
     base: Option<String>,
-    /// The percentage of the requests that the new version gets; the version that had most of them keeps the rest
-    #[param(minimum = 0, maximum = 100, default = 100)]
+    /// The percentage of the requests that the new version gets; the version that had most of them keeps the rest. Without
+    /// it, what `[rollout]` in the manifest says, or all of them
+    #[param(minimum = 0, maximum = 100)]
     weight: Option<u32>,
 }
 
 /// Adds an app, or replaces its version. The new version is compiled and tried first; if it is refused, the old one goes
 /// on serving. What has begun ends with the version it began with.
-#[utoipa::path(put, path = "/v1/apps/{tenant}/{app}", tag = "apps", security(("token" = [])), params(("tenant" = String, Path), ("app" = String, Path), PutQuery), request_body(content = String, content_type = "application/toml", description = "The manifest, at most 1 MiB"), responses((status = 200, description = "A new version serves, or the one that serves is the same", body = view::App), (status = 201, description = "The app is new", body = view::App), (status = 400, response = Failed), (status = 401, response = Refusal), (status = 403, response = Refusal), (status = 408, response = Failed), (status = 409, response = Failed), (status = 413, response = Failed), (status = 422, response = Failed), (status = 507, response = Failed)))]
+#[utoipa::path(put, path = "/v1/apps/{tenant}/{app}", tag = "apps", security(("token" = [])), params(view::AppPath, PutQuery), request_body(content((String = "application/toml"), (String = "text/plain")), description = "The manifest, at most 1 MiB"), responses((status = 200, description = "A new version serves, or the one that serves is the same", body = view::App), (status = 201, description = "The app is new", body = view::App), (status = 400, response = Failed), (status = 401, response = Refusal), (status = 403, response = Refusal), (status = 408, response = Failed), (status = 409, response = Failed), (status = 413, response = Failed), (status = 422, response = Failed), (status = 507, response = Failed)))]
 pub(super) async fn put(asked: Asked) -> Answer {
     let (id, query) = (asked.app()?, asked.query::<PutQuery>()?);
-    let weight = query.weight.unwrap_or(FULL_WEIGHT);
-    if weight > FULL_WEIGHT {
+    if let Some(weight) = query.weight.filter(|weight| *weight > FULL_WEIGHT) {
         return Err(Problem::bad_request(format!(
             "a weight of {weight} is over {FULL_WEIGHT} percent; write 0 to 100"
         )));
@@ -71,7 +71,7 @@ pub(super) async fn put(asked: Asked) -> Answer {
     let bytes = asked.bytes(MAX_MANIFEST_BYTES).await?;
     let text = std::str::from_utf8(&bytes).map_err(|_| Problem::bad_request("the manifest is not UTF-8 text"))?;
     let app = manifest(&admin, &id, text, base)?;
-    let done = admin.deployment.put(app, weight).await?;
+    let done = admin.deployment.put(app, query.weight).await?;
     shown(if done == Put::Created { StatusCode::CREATED } else { StatusCode::OK }, &admin, &id)
 }
 
@@ -110,7 +110,7 @@ fn manifest(admin: &Admin, id: &AppId, text: &str, base: Option<PathBuf>) -> Res
 }
 
 /// Removes an app. Calls that have begun end as they would have.
-#[utoipa::path(delete, path = "/v1/apps/{tenant}/{app}", tag = "apps", security(("token" = [])), params(("tenant" = String, Path), ("app" = String, Path)), responses((status = 204, description = "It is gone"), (status = 400, response = Failed), (status = 401, response = Refusal), (status = 403, response = Refusal), (status = 404, response = Failed)))]
+#[utoipa::path(delete, path = "/v1/apps/{tenant}/{app}", tag = "apps", security(("token" = [])), params(view::AppPath), responses((status = 204, description = "It is gone"), (status = 400, response = Failed), (status = 401, response = Refusal), (status = 403, response = Refusal), (status = 404, response = Failed)))]
 pub(super) async fn remove(asked: Asked) -> Answer {
     asked.admin.deployment.remove(&asked.app()?)?;
     let mut response = answer(StatusCode::NO_CONTENT, "application/json", "");
@@ -127,10 +127,10 @@ pub(super) struct RollBack {
 }
 
 /// Gives all requests back to an earlier version. It is loaded already, so that this is at once and cannot fail to compile.
-#[utoipa::path(post, path = "/v1/apps/{tenant}/{app}/rollback", tag = "apps", security(("token" = [])), params(("tenant" = String, Path), ("app" = String, Path)), request_body = Option<RollBack>, responses((status = 200, description = "The earlier version serves", body = view::App), (status = 400, response = Failed), (status = 401, response = Refusal), (status = 403, response = Refusal), (status = 404, response = Failed), (status = 408, response = Failed), (status = 409, response = Failed), (status = 413, response = Failed)))]
+#[utoipa::path(post, path = "/v1/apps/{tenant}/{app}/rollback", tag = "apps", security(("token" = [])), params(view::AppPath), request_body = Option<RollBack>, responses((status = 200, description = "The earlier version serves", body = view::App), (status = 400, response = Failed), (status = 401, response = Refusal), (status = 403, response = Refusal), (status = 404, response = Failed), (status = 408, response = Failed), (status = 409, response = Failed), (status = 413, response = Failed)))]
 pub(super) async fn roll_back(asked: Asked) -> Answer {
     let (id, admin) = (asked.app()?, Arc::clone(&asked.admin));
-    let wanted: RollBack = asked.json().await?.unwrap_or_default();
+    let wanted = asked.json::<Option<RollBack>>().await?.flatten().unwrap_or_default();
     admin.deployment.roll_back(&id, wanted.revision)?;
     shown(StatusCode::OK, &admin, &id)
 }
@@ -144,7 +144,7 @@ pub(super) struct Traffic {
 }
 
 /// Divides the requests of an app among its kept versions.
-#[utoipa::path(put, path = "/v1/apps/{tenant}/{app}/traffic", tag = "apps", security(("token" = [])), params(("tenant" = String, Path), ("app" = String, Path)), request_body = Traffic, responses((status = 200, description = "Its requests are divided so", body = view::App), (status = 400, response = Failed), (status = 401, response = Refusal), (status = 403, response = Refusal), (status = 404, response = Failed), (status = 408, response = Failed), (status = 409, response = Failed), (status = 413, response = Failed)))]
+#[utoipa::path(put, path = "/v1/apps/{tenant}/{app}/traffic", tag = "apps", security(("token" = [])), params(view::AppPath), request_body = Traffic, responses((status = 200, description = "Its requests are divided so", body = view::App), (status = 400, response = Failed), (status = 401, response = Refusal), (status = 403, response = Refusal), (status = 404, response = Failed), (status = 408, response = Failed), (status = 409, response = Failed), (status = 413, response = Failed)))]
 pub(super) async fn set_traffic(asked: Asked) -> Answer {
     let (id, admin) = (asked.app()?, Arc::clone(&asked.admin));
     let wanted: Option<Traffic> = asked.json().await?;

@@ -37,7 +37,7 @@ pub(super) async fn readyz(asked: Asked) -> Answer {
 }
 
 /// Whether an app is known here, be it only by a version that was refused.
-#[utoipa::path(get, path = "/livez/{tenant}/{app}", tag = "health", params(("tenant" = String, Path), ("app" = String, Path)), responses((status = 200, description = "It is", body = String, content_type = "text/plain"), (status = 404, description = "It is not", body = String, content_type = "text/plain")))]
+#[utoipa::path(get, path = "/livez/{tenant}/{app}", tag = "health", params(super::view::AppPath), responses((status = 200, description = "It is", body = String, content_type = "text/plain"), (status = 404, description = "It is not", body = String, content_type = "text/plain")))]
 pub(super) async fn app_livez(asked: Asked) -> Answer {
     Ok(match find(&asked) {
         Some(_) => text(StatusCode::OK, "ok"),
@@ -46,7 +46,7 @@ pub(super) async fn app_livez(asked: Asked) -> Answer {
 }
 
 /// Whether requests for an app are served, and by which version; or why they are not.
-#[utoipa::path(get, path = "/readyz/{tenant}/{app}", tag = "health", params(("tenant" = String, Path), ("app" = String, Path)), responses((status = 200, description = "They are", body = String, content_type = "text/plain"), (status = 404, description = "There is no such app", body = String, content_type = "text/plain"), (status = 503, description = "They are not, and why", body = String, content_type = "text/plain")))]
+#[utoipa::path(get, path = "/readyz/{tenant}/{app}", tag = "health", params(super::view::AppPath), responses((status = 200, description = "They are", body = String, content_type = "text/plain"), (status = 404, description = "There is no such app", body = String, content_type = "text/plain"), (status = 503, description = "They are not, and why", body = String, content_type = "text/plain")))]
 pub(super) async fn app_readyz(asked: Asked) -> Answer {
     if let Some(not_ready) = not_ready(&asked.admin) {
         return Ok(not_ready);

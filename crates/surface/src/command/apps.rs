@@ -58,9 +58,9 @@ pub enum AppsAction {
         /// The manifest, or the folder that holds it
         #[arg(value_name = "MANIFEST|DIRECTORY")]
         path: PathBuf,
-        /// Percent of the requests that the new version gets; the one before keeps the rest
-        #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(0..=100), default_value_t = 100)]
-        weight: u32,
+        /// Percent of the requests that the new version gets; the one before keeps the rest [default: `weight` in [rollout], or 100]
+        #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(0..=100))]
+        weight: Option<u32>,
     },
     /// Remove an app; what has begun ends as it would have
     Remove {
@@ -144,7 +144,8 @@ impl AppsArgs {
                 let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
                 let folder = fs::canonicalize(folder).with_context(|| format!("finding `{}`", folder.display()))?;
                 let base = escape(folder.to_str().with_context(|| format!("`{}` is not UTF-8", folder.display()))?);
-                let to = format!("/v1/apps/{}/{}?base={base}&weight={weight}", app.tenant, app.name);
+                let weight = weight.map(|weight| format!("&weight={weight}")).unwrap_or_default();
+                let to = format!("/v1/apps/{}/{}?base={base}{weight}", app.tenant, app.name);
                 (Method::PUT, to, text.into_bytes())
             }
             AppsAction::Remove { app } => (Method::DELETE, at(app, "")?, Vec::new()),

@@ -8,6 +8,7 @@ use std::{
     fs,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -50,7 +51,7 @@ impl Follow {
     }
 
     /// Loads apps anew when their files change, until dropped. `read` reads the app behind a path.
-    pub async fn follow(mut self, deployment: &Deployment, read: impl Fn(&Path) -> anyhow::Result<App>) {
+    pub async fn follow(mut self, deployment: &Arc<Deployment>, read: impl Fn(&Path) -> anyhow::Result<App>) {
         loop {
             tokio::time::sleep(LOOK).await;
             for one in &mut self.0 {
@@ -70,7 +71,7 @@ impl Follow {
 }
 
 impl Followed {
-    async fn load(&mut self, deployment: &Deployment, read: &impl Fn(&Path) -> anyhow::Result<App>) {
+    async fn load(&mut self, deployment: &Arc<Deployment>, read: &impl Fn(&Path) -> anyhow::Result<App>) {
         let app = match read(&self.path) {
             Ok(app) => app,
             Err(error) => {
@@ -89,7 +90,7 @@ impl Followed {
             self.loaded = look(files.clone()).await;
             self.files = files;
         }
-        match deployment.put(app, super::FULL_WEIGHT).await {
+        match deployment.put(app, None).await {
             Ok(Put::Unchanged) => tracing::debug!(app = %self.id, "its files changed and it did not"),
             // The deployment tells.
             Ok(Put::Created | Put::Replaced) => {}

@@ -131,7 +131,7 @@ impl Version {
         let Some(canary) = &self.app.canary else { return Ok(false) };
         let shown = format!("`GET {}{}`", canary.host.as_deref().unwrap_or_default(), canary.path);
         let mut table = RouteTable::new();
-        routes::add(&mut table, &self.id(), &[(1, self)]).map_err(|refused| refused.to_string())?;
+        routes::add(&mut table, &self.id(), &[(1, self)], None).map_err(|refused| refused.to_string())?;
         match probe(table, canary).await {
             Ok(status) if status.as_u16() < 500 => Ok(true),
             Ok(status) => Err(format!("its canary {shown} answered {}", status.as_u16())),

@@ -7,9 +7,11 @@
 //! Everything that can be refused is refused before anything changes: files that are not there, limits over the operator's
 //! ceilings, stores that nobody declares, two apps that claim one route, a canary that fails.
 
+mod deployed;
 mod follow;
 mod load;
 mod registry;
+mod rollout;
 mod routes;
 mod stores;
 
@@ -21,9 +23,11 @@ use std::{
 use anyhow::{Context, anyhow, bail};
 use samara_model::manifest::{App, Host};
 
+pub use deployed::{Deployed, FULL_WEIGHT, MAX_VERSIONS, RefusedVersion, Share};
 pub use follow::Follow;
 pub use load::Version;
-pub use registry::{Deployed, Deployment, FULL_WEIGHT, MAX_APPS, MAX_VERSIONS, Put, Refused, RefusedVersion, Share};
+pub use registry::{Deployment, MAX_APPS, Put, Refused};
+pub use rollout::{Rollout, Trial};
 pub use routes::VersionRoute;
 
 /// The manifest behind a path: the file, or the `samara.toml` of a folder.

@@ -4,7 +4,6 @@
 //! no request ever waits for: requests read the gateway's table of routes, which is replaced as a whole.
 
 use std::{
-    cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
     fmt,
     sync::{Arc, Weak},
@@ -19,17 +18,16 @@ use samara_model::{
 use samara_runtime::{Runtime, Workload};
 use tokio::sync::Semaphore;
 
-use super::{Version, routes, stores::Backends};
-use crate::gateway::{Backing, Routes, Target as _};
+use super::{
+    Deployed, FULL_WEIGHT, RefusedVersion, Rollout, Share, Version, deployed::ids, rollout::Verdict, routes,
+    stores::Backends,
+};
+use crate::gateway::{Backing, Routes};
 
-/// Versions kept of one app, those that serve included: what a roll-back can go back to.
-pub const MAX_VERSIONS: usize = 5;
 /// Versions loaded at once; more wait.
 const MAX_LOADS: usize = 4;
 /// Apps of one process.
 pub const MAX_APPS: usize = 10_000;
-/// The sum of the weights of the versions that serve.
-pub const FULL_WEIGHT: u32 = 100;
 
 /// What is done with each workload once it is loaded.
 type OnLoad = dyn Fn(&Workload) + Send + Sync;
@@ -57,37 +55,6 @@ struct State {
 struct Leaving {
     revision: u64,
     workload: Weak<Workload>,
-}
-
-/// One app: its versions, and how they share its requests.
-#[derive(Clone, Debug, Default)]
-pub struct Deployed {
-    /// The versions that are kept, the oldest first.
-    pub versions: Vec<Arc<Version>>,
-    /// The versions that serve; the weights' sum is [`FULL_WEIGHT`]. Empty if none ever did.
-    pub traffic: Vec<Share>,
-    /// The last version that was refused, if nothing was taken over since.
-    pub refused: Option<RefusedVersion>,
-}
-
-/// A version's share of an app's requests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Share {
-    /// The version.
-    pub revision: u64,
-    /// Its part of [`FULL_WEIGHT`].
-    pub weight: u32,
-}
-
-/// A version that did not come to serve.
-#[derive(Clone, Debug)]
-pub struct RefusedVersion {
-    /// What its manifest calls it.
-    pub version: Option<String>,
-    /// Why.
-    pub reason: String,
-    /// When.
-    pub at: SystemTime,
 }
 
 /// Why a change was not made. Everything serves as before.
@@ -190,7 +157,7 @@ impl Deployment {
             }
             let version = self.load(app).await?;
             version.ask_canary().await.map_err(Refused::Canary)?;
-            self.take_over(version, FULL_WEIGHT, false).map(drop)
+            self.take_over(version, None, false).map(drop)
         };
         started.await.inspect_err(|refused| self.note(id, name, refused))
     }
@@ -206,27 +173,82 @@ impl Deployment {
     }
 
     /// Adds an app, or replaces its version by a new one: loads it, tries it, then lets it have `weight` percent of the
-    /// requests; the version that had most of them keeps the rest.
+    /// requests; the version that had most of them keeps the rest. With `[rollout]` in the manifest the new version is on
+    /// trial from then on, and `None` is the weight written there.
     ///
     /// # Errors
     /// Why it is refused: then everything serves as before.
-    pub async fn put(&self, app: App, weight: u32) -> Result<Put, Refused> {
+    pub async fn put(self: &Arc<Self>, app: App, weight: Option<u32>) -> Result<Put, Refused> {
         let (id, name) = (id_of(&app), app.version.clone());
         let put = async {
             let version = self.load(app).await?;
-            if self.app(&version.id()).is_some_and(|deployed| deployed.is_all(&version)) {
-                return Ok(Put::Unchanged);
+            if let Some(revision) = self.app(&version.id()).and_then(|deployed| deployed.serves(&version)) {
+                return self.weigh(&version.id(), revision, weight);
             }
             version.try_out(&self.runtime).await.map_err(Refused::Canary)?;
             self.take_over(version, weight, true)
         };
         let done = put.await.inspect_err(|refused| self.note(id.clone(), name, refused))?;
-        if done == Put::Unchanged
-            && let Some(deployed) = self.state.lock().apps.get_mut(&id)
-        {
-            deployed.refused = None;
+        if let Some(deployed) = self.state.lock().apps.get_mut(&id) {
+            match (done, &deployed.rollout) {
+                (Put::Unchanged, None) => deployed.refused = None,
+                (Put::Replaced, Some(rollout)) => {
+                    tokio::spawn(watch(Arc::downgrade(self), id, Arc::clone(rollout)));
+                }
+                _ => {}
+            }
         }
         Ok(done)
+    }
+
+    /// Gives a version that serves already another weight, if it shares the requests and one is asked for.
+    fn weigh(&self, id: &AppId, revision: u64, weight: Option<u32>) -> Result<Put, Refused> {
+        let mut state = self.state.lock();
+        let Some(deployed) = state.apps.get(id) else { return Err(unknown(id)) };
+        let other = deployed.traffic.iter().map(|share| share.revision).find(|other| *other != revision);
+        match (other, weight) {
+            (Some(other), Some(weight)) if weight != deployed.weight(revision) => {
+                let other = Share { revision: other, weight: FULL_WEIGHT.saturating_sub(weight) };
+                self.divide(&mut state, id, &[other, Share { revision, weight }])?;
+                Ok(Put::Replaced)
+            }
+            _ => Ok(Put::Unchanged),
+        }
+    }
+
+    /// Looks at a version on trial; whether the trial is over.
+    fn settle(&self, id: &AppId, rollout: &Arc<Rollout>) -> bool {
+        let mut state = self.state.lock();
+        let Some(deployed) = state.apps.get(id) else { return true };
+        let current = deployed.rollout.as_ref().is_some_and(|current| Arc::ptr_eq(current, rollout));
+        let version = deployed.versions.iter().find(|version| version.revision == rollout.revision).cloned();
+        let (true, Some(version)) = (current, version) else { return true };
+        let revision = rollout.revision;
+        let (settled, why) = match rollout.judge(&version) {
+            Verdict::Wait => return false,
+            Verdict::Passed => (self.divide(&mut state, id, &[Share { revision, weight: FULL_WEIGHT }]), None),
+            Verdict::Failed(why) => (self.divide(&mut state, id, &rollout.before), Some(why)),
+        };
+        if let Err(refused) = settled {
+            tracing::error!(app = %id, revision, "its trial is over, and nothing can be changed: {refused}");
+        } else if let Some(why) = &why {
+            tracing::warn!(app = %id, revision, "rolled back: {why}");
+        } else {
+            tracing::info!(app = %id, revision, "it passed its trial and has all requests");
+        }
+        if let Some(deployed) = state.apps.get_mut(id) {
+            deployed.rollout = None;
+            if let Some(why) = why {
+                // Nobody goes back to it unless they name it.
+                deployed.versions.sort_by_key(|version| version.revision != revision);
+                deployed.refused = Some(RefusedVersion {
+                    version: version.app.version.clone(),
+                    reason: format!("revision {revision} was rolled back: {why}"),
+                    at: SystemTime::now(),
+                });
+            }
+        }
+        true
     }
 
     /// Removes an app. Calls that have begun end as they would have.
@@ -295,14 +317,20 @@ impl Deployment {
         Ok(version)
     }
 
-    /// Makes a loaded version one of its app's, with this weight.
-    fn take_over(&self, mut version: Version, weight: u32, publish: bool) -> Result<Put, Refused> {
+    /// Makes a loaded version one of its app's, with this weight or that of its manifest.
+    fn take_over(&self, mut version: Version, weight: Option<u32>, publish: bool) -> Result<Put, Refused> {
         let mut state = self.state.lock();
         let id = version.id();
         version.revision = state.revisions + 1;
         let revision = version.revision;
         let mut next = state.apps.get(&id).cloned().unwrap_or_default();
         let main = next.main().map(|main| main.revision);
+        let terms = version.app.rollout.clone();
+        let weight = weight.or(terms.as_ref().map(|terms| terms.weight)).unwrap_or(FULL_WEIGHT);
+        // Without a version to go back to, and without requests, there is no trial.
+        next.rollout = terms.zip(main).filter(|_| weight > 0).map(|(terms, main)| {
+            Arc::new(Rollout::new(&version, terms, vec![Share { revision: main, weight: FULL_WEIGHT }]))
+        });
         next.traffic = match main {
             Some(main) if weight < FULL_WEIGHT => {
                 vec![Share { revision: main, weight: FULL_WEIGHT - weight }, Share { revision, weight }]
@@ -356,6 +384,13 @@ impl Deployment {
         }
         let mut next = deployed.clone();
         next.traffic = traffic.iter().copied().filter(|share| share.weight > 0).collect();
+        // Whoever decides who serves has ended the trial.
+        next.rollout = None;
+        let weights = next.traffic.clone();
+        let weight = |version: &Version| {
+            weights.iter().find(|share| share.revision == version.revision).map_or(0, |share| share.weight)
+        };
+        next.versions.sort_by_key(|version| (weight(version), deployed.weight(version.revision)));
         if next.traffic.is_empty() {
             return Err(Refused::Unknown(format!("no version of `{id}` would serve; give one a weight over 0")));
         }
@@ -412,68 +447,6 @@ impl State {
     }
 }
 
-impl Deployed {
-    /// The versions that serve, with their weights.
-    pub fn active(&self) -> impl Iterator<Item = (u32, &Version)> {
-        let find = |share: &Share| self.versions.iter().find(|version| version.revision == share.revision);
-        self.traffic.iter().filter_map(move |share| Some((share.weight, &**find(share)?)))
-    }
-
-    /// What part of the requests a version has.
-    pub fn weight(&self, revision: u64) -> u32 {
-        self.traffic.iter().find(|share| share.revision == revision).map_or(0, |share| share.weight)
-    }
-
-    /// The version that has most of the requests, the older of two that have as many.
-    pub fn main(&self) -> Option<&Version> {
-        self.active().max_by_key(|(weight, version)| (*weight, Reverse(version.revision))).map(|(_, version)| version)
-    }
-
-    /// Whether the one version that serves is the same as this.
-    fn is_all(&self, version: &Version) -> bool {
-        matches!(&self.active().collect::<Vec<_>>()[..], [(_, active)] if active.same_as(version))
-    }
-
-    /// The version to go back to: the oldest of those that share the requests, else the newest that is older.
-    fn earlier(&self) -> Option<u64> {
-        let serving = self.traffic.iter().map(|share| share.revision);
-        let oldest = serving.min()?;
-        if self.traffic.len() > 1 {
-            return Some(oldest);
-        }
-        self.versions.iter().map(|version| version.revision).filter(|revision| *revision < oldest).max()
-    }
-
-    /// Drops the oldest versions that do not serve, over [`MAX_VERSIONS`].
-    fn trim(&mut self) -> Vec<Arc<Version>> {
-        let mut dropped = Vec::new();
-        while self.versions.len() > MAX_VERSIONS {
-            let idle = self.versions.iter().position(|version| self.weight(version.revision) == 0);
-            match idle {
-                Some(index) => dropped.push(self.versions.remove(index)),
-                None => break,
-            }
-        }
-        dropped
-    }
-
-    /// Puts every version that does not serve to rest.
-    fn rest(&self) {
-        for version in self.versions.iter().filter(|version| self.weight(version.revision) == 0) {
-            version.workloads.iter().for_each(|workload| workload.set_resting(true));
-        }
-    }
-
-    fn workloads(&self) -> BTreeSet<WorkloadId> {
-        self.versions.iter().flat_map(|version| ids(version)).collect()
-    }
-}
-
-fn ids(version: &Version) -> impl Iterator<Item = WorkloadId> {
-    let folders = version.folders.iter().map(|folder| folder.id().clone());
-    version.workloads.iter().map(|workload| workload.id.clone()).chain(folders)
-}
-
 pub(super) fn id_of(app: &App) -> AppId {
     AppId { tenant: app.tenant.clone(), name: app.name.as_str().into() }
 }
@@ -487,7 +460,18 @@ fn table(apps: &BTreeMap<AppId, Deployed>) -> Result<RouteTable<Backing>, Refuse
     let mut table = RouteTable::new();
     for (id, deployed) in apps {
         let active: Vec<_> = deployed.active().collect();
-        routes::add(&mut table, id, &active)?;
+        routes::add(&mut table, id, &active, deployed.rollout.as_deref())?;
     }
     Ok(table)
+}
+
+/// Looks at a version on trial until its trial is over.
+async fn watch(deployment: Weak<Deployment>, id: AppId, rollout: Arc<Rollout>) {
+    loop {
+        tokio::time::sleep(rollout.pause()).await;
+        let Some(deployment) = deployment.upgrade() else { return };
+        if deployment.settle(&id, &rollout) {
+            return;
+        }
+    }
 }

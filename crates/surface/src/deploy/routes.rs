@@ -8,7 +8,7 @@ use samara_model::{
     manifest::{App, Trigger},
 };
 
-use super::{Refused, Version};
+use super::{Refused, Rollout, Version};
 use crate::gateway::{Answering, Backing, Destination, Shared};
 
 /// One route of a version, and where it leads.
@@ -53,15 +53,24 @@ pub(super) fn check<'a>(app: &App, others: impl IntoIterator<Item = &'a Version>
     Ok(())
 }
 
-/// Adds the routes of an app to the table, for the versions that have a weight.
+/// Adds the routes of an app to the table, for the versions that have a weight; the calls of one on trial are measured.
 ///
 /// # Errors
 /// The conflict, naming both. The table is of no use any more.
-pub(super) fn add(table: &mut RouteTable<Backing>, app: &AppId, active: &[(u32, &Version)]) -> Result<(), Refused> {
+pub(super) fn add(
+    table: &mut RouteTable<Backing>,
+    app: &AppId,
+    active: &[(u32, &Version)],
+    trial: Option<&Rollout>,
+) -> Result<(), Refused> {
+    let target = |version: &Version, destination: &Destination| match trial {
+        Some(trial) if trial.revision == version.revision => trial.measured(destination),
+        _ => destination.clone(),
+    };
     if let [(_, version)] = active {
         for route in &version.routes {
-            let backing =
-                Backing { answering: Answering::One(route.destination.clone()), origin: Arc::clone(&route.origin) };
+            let answering = Answering::One(target(version, &route.destination));
+            let backing = Backing { answering, origin: Arc::clone(&route.origin) };
             insert(table, route.host.as_deref(), &route.methods, &route.path, backing)?;
         }
         return Ok(());
@@ -74,7 +83,10 @@ pub(super) fn add(table: &mut RouteTable<Backing>, app: &AppId, active: &[(u32, 
             if !done.insert((key.0, key.1.as_str(), method)) {
                 continue;
             }
-            let has = |(weight, version): &(u32, &Version)| Some((*weight, version.destination(key)?.clone()));
+            let has = |(weight, version): &(u32, &Version)| {
+                let destination = version.destination(key)?;
+                Some((*weight, target(version, destination)))
+            };
             let Some(shared) = Shared::new(active.iter().filter_map(has)) else { continue };
             let backing = Backing { answering: Answering::Shared(Arc::new(shared)), origin: Arc::clone(&route.origin) };
             insert(table, key.0, method.map_or(&[], std::slice::from_ref), key.1, backing).map_err(|refused| {

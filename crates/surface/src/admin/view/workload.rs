@@ -1,194 +1,20 @@
-//! What the API shows, as plain data. Times are seconds, sizes bytes; values of `env` and `config` grants are not shown.
+//! A workload that serves, and a route: what it may do, what bounds it, what it did.
 
-use std::{collections::BTreeMap, time::SystemTime};
+use std::collections::BTreeMap;
 
 use samara_capability::Denial;
-use samara_model::{AppId, Grants, Limits, WorkloadId};
+use samara_model::{Grants, Limits};
 use samara_runtime::Workload as Loaded;
 use samara_telemetry::metrics::WorkloadTotals;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{
-    deploy::{Deployed, Version as Kept},
-    gateway::Backing,
-};
-
-/// Seconds since 1970.
-pub(super) fn unix(time: SystemTime) -> u64 {
-    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
-}
-
-/// How an app is.
-#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum State {
-    /// One version has all requests.
-    Serving,
-    /// Several versions share them.
-    Sharing,
-    /// No version ever came to serve.
-    Failed,
-}
-
-/// One app.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct App {
-    tenant: String,
-    name: String,
-    state: State,
-    /// The version that has most of the requests
-    #[serde(skip_serializing_if = "Option::is_none")]
-    revision: Option<u64>,
-    /// What its manifest calls it
-    #[serde(skip_serializing_if = "Option::is_none")]
-    version: Option<String>,
-    /// How its versions share its requests, in percent
-    traffic: Vec<Share>,
-    /// The versions that are kept, the newest first
-    versions: Vec<Version>,
-    /// Versions that are gone, and whose last calls are not
-    leaving: Vec<Leaving>,
-    /// The last version that was refused, if nothing was taken over since
-    #[serde(skip_serializing_if = "Option::is_none")]
-    refused: Option<Refused>,
-}
-
-/// A version's share of the requests.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Share {
-    /// The version
-    pub(super) revision: u64,
-    /// In percent
-    #[schema(minimum = 0, maximum = 100)]
-    pub(super) weight: u32,
-}
-
-/// One version of an app.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Version {
-    /// Counts the versions of the process
-    revision: u64,
-    /// What its manifest calls it
-    #[serde(skip_serializing_if = "Option::is_none")]
-    version: Option<String>,
-    /// The manifest's file, as it was named
-    manifest: String,
-    /// When it was loaded, in seconds since 1970
-    loaded: u64,
-    /// The percentage of the app's requests that it has
-    weight: u32,
-    /// Calls being served
-    in_flight: u64,
-    workloads: Vec<Artifact>,
-    stores: Vec<Store>,
-}
-
-/// What a version's workload was made from.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Artifact {
-    name: String,
-    /// `sha256:` and the digest in hex
-    digest: String,
-    contract: &'static str,
-    shape: &'static str,
-}
-
-/// A store that a version names.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Store {
-    name: String,
-    /// The kind of provider; its address may hold a password and is not shown
-    provider: String,
-}
-
-/// A workload of a version that is gone.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Leaving {
-    revision: u64,
-    workload: String,
-}
-
-/// A version that was refused.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Refused {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    version: Option<String>,
-    /// Why, and what would fix it
-    reason: String,
-    /// When, in seconds since 1970
-    at: u64,
-}
-
-impl App {
-    pub(super) fn of(id: &AppId, app: &Deployed, leaving: &[(WorkloadId, u64)]) -> Self {
-        let state = match app.traffic.len() {
-            0 => State::Failed,
-            1 => State::Serving,
-            _ => State::Sharing,
-        };
-        let main = app.main();
-        let own = |(workload, _): &&(WorkloadId, u64)| workload.tenant == id.tenant && workload.app == id.name;
-        Self {
-            tenant: id.tenant.to_string(),
-            name: id.name.to_string(),
-            state,
-            revision: main.map(|main| main.revision),
-            version: main.and_then(|main| main.app.version.clone()),
-            traffic: app.traffic.iter().map(|s| Share { revision: s.revision, weight: s.weight }).collect(),
-            versions: app.versions.iter().rev().map(|version| Version::of(version, app)).collect(),
-            leaving: leaving
-                .iter()
-                .filter(own)
-                .map(|(workload, revision)| Leaving { revision: *revision, workload: workload.name.to_string() })
-                .collect(),
-            refused: app.refused.as_ref().map(|refused| Refused {
-                version: refused.version.clone(),
-                reason: refused.reason.clone(),
-                at: unix(refused.at),
-            }),
-        }
-    }
-}
-
-impl Version {
-    fn of(version: &Kept, app: &Deployed) -> Self {
-        Self {
-            revision: version.revision,
-            version: version.app.version.clone(),
-            manifest: version.app.file.display().to_string(),
-            loaded: unix(version.loaded),
-            weight: app.weight(version.revision),
-            in_flight: version.workloads.iter().map(|workload| u64::from(workload.in_flight())).sum(),
-            workloads: version.workloads.iter().map(|workload| Artifact::of(workload)).collect(),
-            stores: version
-                .app
-                .stores
-                .iter()
-                .map(|store| Store {
-                    name: store.name.clone(),
-                    provider: store.provider.split(':').next().unwrap_or_default().to_owned(),
-                })
-                .collect(),
-        }
-    }
-}
-
-impl Artifact {
-    fn of(workload: &Loaded) -> Self {
-        Self {
-            name: workload.id.name.to_string(),
-            digest: format!("sha256:{}", workload.digest),
-            contract: workload.contract.name(),
-            shape: workload.shape.as_str(),
-        }
-    }
-}
+use super::unix;
+use crate::{deploy::Version as Kept, gateway::Backing};
 
 /// One workload of a version that serves.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Workload {
+pub(in crate::admin) struct Workload {
     tenant: String,
     app: String,
     name: String,
@@ -221,7 +47,7 @@ pub(super) struct Workload {
 
 /// A call that failed.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct FaultView {
+pub(in crate::admin) struct FaultView {
     /// When, in seconds since 1970
     at: u64,
     /// Whose fault it was
@@ -233,7 +59,7 @@ pub(super) struct FaultView {
 
 /// One function on a guest's stack.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct FrameView {
+pub(in crate::admin) struct FrameView {
     function: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     module: Option<String>,
@@ -265,7 +91,7 @@ impl FaultView {
 
 /// What bounds a workload; `null` is unbounded.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct LimitsView {
+pub(in crate::admin) struct LimitsView {
     memory_bytes: u64,
     cpu_seconds: Option<f64>,
     deadline_seconds: Option<f64>,
@@ -279,7 +105,7 @@ pub(super) struct LimitsView {
 
 /// What a workload may do, without secrets.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct GrantsView {
+pub(in crate::admin) struct GrantsView {
     /// Stores, with the operations allowed on each
     kv: BTreeMap<String, Vec<&'static str>>,
     /// Origins that requests may go to
@@ -300,7 +126,7 @@ pub(super) struct GrantsView {
 
 /// What was counted since the workload was first loaded.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Counters {
+pub(in crate::admin) struct Counters {
     /// Calls that ended, by outcome
     calls: BTreeMap<&'static str, u64>,
     /// Calls being served, of all versions
@@ -323,7 +149,7 @@ pub(super) struct Counters {
 
 /// Something that was asked for and not granted.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct DenialView {
+pub(in crate::admin) struct DenialView {
     capability: &'static str,
     what: String,
     /// The grant that would allow it, as a manifest writes it
@@ -332,7 +158,12 @@ pub(super) struct DenialView {
 }
 
 impl Workload {
-    pub(super) fn of(workload: &Loaded, version: &Kept, weight: u32, totals: Option<&WorkloadTotals>) -> Self {
+    pub(in crate::admin) fn of(
+        workload: &Loaded,
+        version: &Kept,
+        weight: u32,
+        totals: Option<&WorkloadTotals>,
+    ) -> Self {
         let id = &workload.id;
         let authority = workload.authority();
         Self {
@@ -426,7 +257,7 @@ impl DenialView {
 
 /// One route.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Route {
+pub(in crate::admin) struct Route {
     /// The host; any if it is not there
     #[serde(skip_serializing_if = "Option::is_none")]
     host: Option<String>,
@@ -445,7 +276,7 @@ pub(super) struct Route {
 }
 
 impl Route {
-    pub(super) fn of(route: &samara_model::Route<Backing>) -> Self {
+    pub(in crate::admin) fn of(route: &samara_model::Route<Backing>) -> Self {
         let destination = route.value.first();
         let id = destination.target.id();
         Self {
