@@ -38,7 +38,11 @@ impl Load {
     /// Loads `url` for `seconds`. A response that is not 2xx or 3xx, or a broken connection, is an error: a server that
     /// refuses is not fast.
     pub(crate) fn run(&self, url: &str, seconds: u64) -> anyhow::Result<Seen> {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/report.lua");
+        self.run_script(url, seconds, &Path::new(env!("CARGO_MANIFEST_DIR")).join("src/report.lua"))
+    }
+
+    /// The same with another script, which prints the same line at its end.
+    pub(crate) fn run_script(&self, url: &str, seconds: u64, script: &Path) -> anyhow::Result<Seen> {
         let output = Command::new("taskset")
             .args(["-c", &self.core.to_string(), "wrk", "--threads", "1"])
             .args(["--connections", &self.connections.to_string(), "--duration", &format!("{seconds}s")])

@@ -2,10 +2,12 @@
 //! request from the kernel. See `benches/README.md` for what the figures mean.
 
 mod load;
+mod offered;
 mod once;
 mod peers;
 mod report;
 mod rounds;
+mod scale;
 mod server;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -15,6 +17,7 @@ use clap::Parser;
 
 use crate::{
     load::Load,
+    offered::Offer,
     report::{Goal, Scene, Table},
     rounds::Plan,
     server::Recipe,
@@ -24,11 +27,29 @@ use crate::{
 const NATIVE: &str = "native hyper";
 const SAMARA: &str = "samara";
 const WASMTIME: &str = "wasmtime serve";
+const CEILING: &str = "engine alone";
 /// Calls that one instance serves in the scenario with reuse.
 const REUSE: &str = "1000";
 /// The promises: CPU per request, a fresh instance for each.
 const MOST_OF_NATIVE: f64 = 3.0;
 const MOST_OF_WASMTIME: f64 = 1.0 / 3.0;
+const MOST_OF_CEILING: f64 = 1.3;
+/// Requests per second, of native's and of `wasmtime serve`'s.
+const LEAST_RATE_OF_NATIVE: f64 = 0.40;
+const LEAST_RATE_OF_WASMTIME: f64 = 4.5;
+/// The same with reuse, of native's.
+const LEAST_REUSED_RATE_OF_NATIVE: f64 = 0.75;
+/// Latency at p99 at one offered rate, of native's; and beside loops without end, of that alone.
+const MOST_P99_OF_NATIVE: f64 = 1.3;
+const MOST_P99_BESIDE_LOOPS: f64 = 2.0;
+/// The offered rate, of what Samara can do.
+const OFFERED_SHARE: f64 = 0.6;
+/// 1,000 apps: seconds to start, anonymous bytes each, rate of one app's.
+const MOST_TENANTS_START_SECONDS: f64 = 10.0;
+const MOST_TENANT_KIB: f64 = 64.0;
+const LEAST_TENANTS_RATE: f64 = 0.8;
+/// Milliseconds from starting the process to the first answer.
+const MOST_START_MS: f64 = 15.0;
 
 /// Builds samara and its peers, loads them in turn, prints ratios
 #[derive(Debug, Parser)]
@@ -57,6 +78,9 @@ struct Options {
     /// A wasmtime 48 installed already, instead of installing one
     #[arg(long, value_name = "FILE", conflicts_with = "no_wasmtime")]
     wasmtime: Option<PathBuf>,
+    /// A `ceiling` of benches/engine built already, instead of building one
+    #[arg(long, value_name = "FILE")]
+    ceiling: Option<PathBuf>,
     /// Leave `wasmtime serve` out
     #[arg(long)]
     no_wasmtime: bool,
@@ -77,6 +101,7 @@ struct Programs {
     samara: PathBuf,
     native: PathBuf,
     wasmtime: Option<PathBuf>,
+    ceiling: PathBuf,
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -86,6 +111,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let programs = Programs {
         samara: options.samara.clone().map_or_else(peers::samara, Ok)?,
         native: peers::native()?,
+        ceiling: options.ceiling.clone().map_or_else(peers::ceiling, Ok)?,
         wasmtime: match (&options.wasmtime, options.no_wasmtime) {
             (_, true) => None,
             (Some(given), false) => Some(given.clone()),
@@ -109,8 +135,14 @@ fn main() -> anyhow::Result<ExitCode> {
         table.print();
         tables.push(table);
     }
-    let once = if options.quick { Vec::new() } else { once(&programs, options.server_core)? };
-    let goals = tables.first().map(goals).unwrap_or_default();
+    let mut goals = goals(&tables);
+    let mut once = Vec::new();
+    if !options.quick {
+        once = self::once(&programs, options.server_core)?;
+        goals.extend(start_goal(&once));
+        goals.extend(latency(&programs, &tables, &options)?);
+        goals.extend(crowd(&programs, &options, &load)?);
+    }
     println!();
     for (name, time) in &once {
         println!("{name}: {:.1} ms", time.as_secs_f64() * 1e3);
@@ -158,10 +190,17 @@ fn scenarios(programs: &Programs) -> anyhow::Result<Vec<(&'static str, Vec<Recip
         programs.wasmtime.as_ref().map(recipe)
     };
     let hello_from = |more: &[&str]| samara(more, &hello, "/", "Hello, WASI!");
+    let ceiling = Recipe {
+        name: CEILING,
+        program: programs.ceiling.clone(),
+        arguments: vec!["{address}".into(), hello.clone()],
+        path: "/",
+        answer: "Hello, WASI!",
+    };
     Ok(vec![
         (
             "wasi:http hello, a fresh instance per request",
-            [native(), hello_from(&[])].into_iter().chain(wasmtime("1")).collect(),
+            [native(), hello_from(&[]), ceiling].into_iter().chain(wasmtime("1")).collect(),
         ),
         (
             "wasi:http hello, an instance serves 1000 requests",
@@ -195,17 +234,108 @@ fn once(programs: &Programs, core: usize) -> anyhow::Result<Vec<(String, std::ti
     Ok(times)
 }
 
-fn goals(table: &Table) -> Vec<Goal> {
-    let goal = |text, ratio: Option<f64>, most: f64| ratio.map(|value| Goal { text, value, holds: value <= most });
+/// What the tables promise.
+fn goals(tables: &[Table]) -> Vec<Goal> {
+    let [fresh, rest @ ..] = tables else { return Vec::new() };
+    let reused = rest.first();
     [
-        goal("CPU per request, of native's, at most 3", table.cpu_ratio(SAMARA, NATIVE), MOST_OF_NATIVE),
-        goal(
+        Goal::most("CPU per request, of native's, at most 3", fresh.cpu_ratio(SAMARA, NATIVE), MOST_OF_NATIVE),
+        Goal::most(
             "CPU per request, of wasmtime serve's, at most a third",
-            table.cpu_ratio(SAMARA, WASMTIME),
+            fresh.cpu_ratio(SAMARA, WASMTIME),
             MOST_OF_WASMTIME,
+        ),
+        Goal::most(
+            "CPU per request, of the engine's alone, at most 1.3",
+            fresh.cpu_ratio(SAMARA, CEILING),
+            MOST_OF_CEILING,
+        ),
+        Goal::least(
+            "requests per second, of native's, at least 0.40",
+            fresh.rate_ratio(SAMARA, NATIVE),
+            LEAST_RATE_OF_NATIVE,
+        ),
+        Goal::least(
+            "requests per second, of wasmtime serve's, at least 4.5",
+            fresh.rate_ratio(SAMARA, WASMTIME),
+            LEAST_RATE_OF_WASMTIME,
+        ),
+        Goal::least(
+            "requests per second with reuse, of native's, at least 0.75",
+            reused.and_then(|table| table.rate_ratio(SAMARA, NATIVE)),
+            LEAST_REUSED_RATE_OF_NATIVE,
         ),
     ]
     .into_iter()
     .flatten()
     .collect()
+}
+
+fn start_goal(once: &[(String, std::time::Duration)]) -> Option<Goal> {
+    let start = once.iter().find(|(name, _)| name.starts_with("samara, from start"));
+    let milliseconds = start.map(|(_, time)| time.as_secs_f64() * 1e3);
+    Goal::most("milliseconds from start to the first answer, at most 15", milliseconds, MOST_START_MS)
+}
+
+/// Latency at one offered rate: what Samara's clients see beside what native's see.
+fn latency(programs: &Programs, tables: &[Table], options: &Options) -> anyhow::Result<Option<Goal>> {
+    let Some(most) = tables.first().and_then(|table| table.rate(SAMARA)) else { return Ok(None) };
+    let per_second = most * OFFERED_SHARE;
+    let offer =
+        Offer { core: options.client_core, connections: options.connections, per_second, seconds: options.seconds };
+    let scenarios = scenarios(programs)?;
+    let mut p99s = [Vec::new(), Vec::new()];
+    let recipes: Vec<_> = scenarios.iter().take(1).flat_map(|(_, recipes)| recipes.iter().take(2)).collect();
+    let servers: Vec<_> =
+        recipes.iter().map(|recipe| recipe.start(options.server_core)).collect::<anyhow::Result<_>>()?;
+    for _ in 0..options.rounds {
+        for ((recipe, server), p99s) in recipes.iter().zip(&servers).zip(&mut p99s) {
+            let seen = offer.run(server.address, recipe.path)?;
+            eprintln!(
+                "  {} at {per_second:.0} a second: p50 {:.0} us, p99 {:.0} us, worst {:.1} ms of {}",
+                recipe.name,
+                seen.p50.as_secs_f64() * 1e6,
+                seen.p99.as_secs_f64() * 1e6,
+                seen.worst.as_secs_f64() * 1e3,
+                seen.requests
+            );
+            p99s.push(seen.p99.as_secs_f64());
+        }
+    }
+    let [native, samara] = p99s.map(rounds::median);
+    Ok(Goal::most("p99 at one offered rate, of native's, at most 1.3", Some(samara / native), MOST_P99_OF_NATIVE))
+}
+
+/// Many tenants, and bad neighbours.
+fn crowd(programs: &Programs, options: &Options, load: &Load) -> anyhow::Result<Vec<Goal>> {
+    let scratch = once::scratch()?.join("samara-bench-scratch");
+    std::fs::create_dir_all(&scratch)?;
+    let guests = peers::root().join("guests").canonicalize()?;
+    let hello = guests.join("wasi_http/http-hello/http-hello.wasm");
+    let (alone, beside) = scale::neighbours(&programs.samara, &guests, &scratch)?;
+    eprintln!("  a good guest's p99: {alone:?} alone, {beside:?} beside eight loops");
+    let tenants = scale::tenants(&programs.samara, &hello, &scratch, options.server_core, load)?;
+    let kib = tenants.bytes_each as f64 / 1024.0;
+    let beside = beside.as_secs_f64() / alone.as_secs_f64();
+    Ok([
+        Goal::most(
+            "p99 beside eight loops on all cores, of that alone, at most 2",
+            Some(beside),
+            MOST_P99_BESIDE_LOOPS,
+        ),
+        Goal::most(
+            "seconds to start 1,000 apps from the cache, at most 10",
+            Some(tenants.start.as_secs_f64()),
+            MOST_TENANTS_START_SECONDS,
+        ),
+        Goal::most("anonymous KiB for each of 1,000 apps, at most 64", Some(kib), MOST_TENANT_KIB),
+        Goal::least(
+            "requests per second over 1,000 apps, of one's, at least 0.8",
+            Some(tenants.rate_ratio),
+            LEAST_TENANTS_RATE,
+        ),
+    ]
+    .into_iter()
+    .flatten()
+    .collect())
 }

@@ -46,7 +46,7 @@ pub(crate) fn inspect(samara: &Path) -> anyhow::Result<(usize, Duration)> {
 }
 
 /// Beside this program, which is in cargo's own folder.
-fn scratch() -> anyhow::Result<PathBuf> {
+pub(crate) fn scratch() -> anyhow::Result<PathBuf> {
     let program = std::env::current_exe().context("finding this program")?;
     Ok(program.parent().map(Path::to_owned).unwrap_or_default())
 }

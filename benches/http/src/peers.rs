@@ -29,6 +29,11 @@ pub(crate) fn native() -> anyhow::Result<PathBuf> {
     build(&["--release", "--bin", "native"], &Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"))
 }
 
+/// hyper and the engine with nothing around them.
+pub(crate) fn ceiling() -> anyhow::Result<PathBuf> {
+    build(&["--release", "--bin", "ceiling"], &root().join("benches/engine/Cargo.toml"))
+}
+
 /// `wasmtime`, installed once into the user's cache.
 pub(crate) fn wasmtime() -> anyhow::Result<PathBuf> {
     let cache = env::var_os("XDG_CACHE_HOME").map(PathBuf::from);

@@ -13,12 +13,24 @@ pub(crate) struct Table {
     pub(crate) rows: Vec<(&'static str, Figures)>,
 }
 
-/// A promise about CPU per request, and whether it holds in this run.
+/// A promise, and whether it holds in this run.
 #[derive(Debug)]
 pub(crate) struct Goal {
     pub(crate) text: &'static str,
     pub(crate) value: f64,
     pub(crate) holds: bool,
+}
+
+impl Goal {
+    /// Holds up to a bound; nothing was promised of what was not measured.
+    pub(crate) fn most(text: &'static str, value: Option<f64>, bound: f64) -> Option<Self> {
+        value.map(|value| Self { text, value, holds: value <= bound })
+    }
+
+    /// Holds from a bound on.
+    pub(crate) fn least(text: &'static str, value: Option<f64>, bound: f64) -> Option<Self> {
+        value.map(|value| Self { text, value, holds: value >= bound })
+    }
 }
 
 /// The machine and the moment.
@@ -63,6 +75,16 @@ impl Table {
             Some(figures.cpu_micros_per_request)
         };
         Some(cpu(name)? / cpu(of)?)
+    }
+
+    /// Requests per second of one server.
+    pub(crate) fn rate(&self, wanted: &str) -> Option<f64> {
+        self.rows.iter().find(|(name, _)| *name == wanted).map(|(_, figures)| figures.requests_per_second)
+    }
+
+    /// Requests per second of one server as a multiple of another's.
+    pub(crate) fn rate_ratio(&self, name: &str, of: &str) -> Option<f64> {
+        Some(self.rate(name)? / self.rate(of)?)
     }
 
     pub(crate) fn print(&self) {

@@ -6,6 +6,10 @@ use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     path::PathBuf,
     process::{Child, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -34,7 +38,8 @@ pub(crate) struct Recipe {
 #[derive(Debug)]
 pub(crate) struct Server {
     child: Child,
-    address: SocketAddr,
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
     path: &'static str,
     /// From before the process was made to the last byte of the first answer.
     pub(crate) first_answer: Duration,
@@ -43,12 +48,21 @@ pub(crate) struct Server {
 impl Recipe {
     /// Starts the server on a core and waits for the right answer.
     pub(crate) fn start(&self, core: usize) -> anyhow::Result<Server> {
+        // `taskset` becomes the program: the process id stays.
+        let mut pinned = Command::new("taskset");
+        pinned.args(["-c", &core.to_string()]).arg(&self.program);
+        self.start_as(pinned)
+    }
+
+    /// Starts the server on all cores and waits for the right answer.
+    pub(crate) fn start_anywhere(&self) -> anyhow::Result<Server> {
+        self.start_as(Command::new(&self.program))
+    }
+
+    fn start_as(&self, mut program: Command) -> anyhow::Result<Server> {
         let address = free_address()?;
         let began = Instant::now();
-        // `taskset` becomes the program: the process id stays.
-        let child = Command::new("taskset")
-            .args(["-c", &core.to_string()])
-            .arg(&self.program)
+        let child = program
             .args(self.arguments.iter().map(|argument| argument.replace("{address}", &address.to_string())))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -84,11 +98,36 @@ impl Server {
 
     /// Its resident memory in bytes.
     pub(crate) fn resident_bytes(&self) -> anyhow::Result<u64> {
+        self.memory("VmRSS:")
+    }
+
+    /// The part of it that is no file's.
+    pub(crate) fn anonymous_bytes(&self) -> anyhow::Result<u64> {
+        self.memory("RssAnon:")
+    }
+
+    fn memory(&self, name: &str) -> anyhow::Result<u64> {
         let text =
             fs::read_to_string(format!("/proc/{}/status", self.child.id())).context("reading a server's memory")?;
-        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no resident size")?;
+        let line = text.lines().find_map(|line| line.strip_prefix(name)).context("no resident size")?;
         let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
         Ok(kib * 1024)
+    }
+
+    /// Asks for a path over and over on so many connections, whatever the answers, until told to stop.
+    pub(crate) fn keep_asking(&self, path: &'static str, connections: u32) -> Asking {
+        let stop = Arc::new(AtomicBool::new(false));
+        let address = self.address;
+        let threads = (0..connections).map(|_| {
+            let stop = Arc::clone(&stop);
+            thread::spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    // Its guests are stopped by their limits: a refusal or a broken connection is what is expected.
+                    drop(TcpStream::connect(address).map_err(Into::into).and_then(|stream| ask(stream, address, path)));
+                }
+            })
+        });
+        Asking { threads: threads.collect(), stop }
     }
 
     fn first(&mut self, began: Instant) -> anyhow::Result<String> {
@@ -113,6 +152,23 @@ impl Drop for Server {
         // An error means that it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// Threads that ask over and over.
+#[derive(Debug)]
+pub(crate) struct Asking {
+    stop: Arc<AtomicBool>,
+    threads: Vec<thread::JoinHandle<()>>,
+}
+
+impl Asking {
+    /// Ends after the answers that are on their way.
+    pub(crate) fn stop(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads {
+            drop(thread.join());
+        }
     }
 }
 
