@@ -1,6 +1,6 @@
 //! An app: its versions, how they share its requests, the trial of the newest.
 
-use samara_model::{AppId, WorkloadId};
+use samara_model::{AppId, WorkloadId, manifest};
 use samara_runtime::Workload as Loaded;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -135,7 +135,16 @@ pub(in crate::admin) struct Version {
     /// Calls being served
     in_flight: u64,
     workloads: Vec<Artifact>,
+    folders: Vec<Folder>,
     stores: Vec<Store>,
+}
+
+/// A version's workload that is a folder.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::admin) struct Folder {
+    name: String,
+    /// Where it is, on the host's disk
+    path: String,
 }
 
 /// What a version's workload was made from.
@@ -217,8 +226,10 @@ impl Version {
             manifest: version.app.file.display().to_string(),
             loaded: unix(version.loaded),
             weight: app.weight(version.revision),
-            in_flight: version.workloads.iter().map(|workload| u64::from(workload.in_flight())).sum(),
+            in_flight: version.workloads.iter().map(|workload| u64::from(workload.in_flight())).sum::<u64>()
+                + version.folders.iter().map(|folder| u64::from(folder.in_flight())).sum::<u64>(),
             workloads: version.workloads.iter().map(|workload| Artifact::of(workload)).collect(),
+            folders: version.app.folders.iter().map(Folder::of).collect(),
             stores: version
                 .app
                 .stores
@@ -229,6 +240,12 @@ impl Version {
                 })
                 .collect(),
         }
+    }
+}
+
+impl Folder {
+    fn of(folder: &manifest::Folder) -> Self {
+        Self { name: folder.name.clone(), path: folder.path.display().to_string() }
     }
 }
 

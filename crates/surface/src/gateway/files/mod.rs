@@ -90,6 +90,12 @@ impl Folder {
         let open = Arc::new(Semaphore::new(permits));
         Ok(Self(Arc::new(Inner { id, limits, settings, root, metrics, tenant, open, queued: AtomicU32::new(0) })))
     }
+
+    /// Requests that have a file open.
+    pub fn in_flight(&self) -> u32 {
+        let left = u32::try_from(self.0.open.available_permits()).unwrap_or(u32::MAX);
+        self.0.limits.concurrency.saturating_sub(left)
+    }
 }
 
 impl Target for Folder {

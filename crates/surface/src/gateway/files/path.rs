@@ -96,6 +96,33 @@ mod tests {
     }
 
     #[test]
+    fn no_spelling_leads_anywhere_but_down() {
+        const PIECES: [&str; 9] = ["/", ".", "%2e", "%2F", "%5c", "%00", "%25", "a", "\u{e9}"];
+        let spelled = |mut number: usize| {
+            let mut path = String::from("/");
+            while number > 0 {
+                path.push_str(PIECES[number % PIECES.len()]);
+                number /= PIECES.len();
+            }
+            path
+        };
+        let mut files = 0;
+        // Every path of up to six pieces.
+        for path in (0..PIECES.len().pow(6)).map(spelled) {
+            for dotfiles in [false, true] {
+                let Some(Requested { path: file, .. }) = requested(&path, "/*rest", dotfiles) else { continue };
+                let names: Vec<_> = std::path::Path::new(&file).components().collect();
+                let down = names.iter().all(|name| matches!(name, std::path::Component::Normal(_)));
+                // Names are as many as they were written: none was made or taken away by an escape.
+                let written = path.matches('/').count() - usize::from(path.ends_with('/'));
+                assert!(down && names.len() == written && !file.contains('\0'), "{path}: {file:?}");
+                files += 1;
+            }
+        }
+        assert!(files > 10_000, "{files}");
+    }
+
+    #[test]
     fn dotfiles_are_not_seen_unless_asked_for() {
         for path in ["/.env", "/.git/config", "/a/.b", "/%2eenv"] {
             check(path, "/*rest", None);
