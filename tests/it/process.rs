@@ -88,6 +88,8 @@ impl Samara {
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_samara"));
         command.args(&self.args).env("SAMARA_CACHE", concat!(env!("CARGO_TARGET_TMPDIR"), "/code-cache"));
+        // The admin token of these tests, not the developer's.
+        command.env("XDG_STATE_HOME", concat!(env!("CARGO_TARGET_TMPDIR"), "/state"));
         command.env_remove("RUST_LOG").env_remove("RUST_BACKTRACE").envs(self.env.iter().cloned());
         if let Some(folder) = &self.folder {
             command.current_dir(folder);

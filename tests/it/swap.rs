@@ -151,6 +151,16 @@ fn apps_come_and_go_beside_others() {
 }
 
 #[test]
+fn a_host_may_begin_with_nothing() {
+    let host = Operated::start("", &[]);
+    assert!(host.serving.announced[0].contains("serves nothing yet; `samara apps put` adds an app"));
+    assert_eq!(host.gets("GET /v1/apps", "", 200), serde_json::json!([]));
+    assert_eq!(host.serving.request("GET /", &[], "").status, 404);
+    host.put("shop", "", &greeter("shop", "first"), 201);
+    assert_eq!(host.greeting(), "first");
+}
+
+#[test]
 fn a_bad_version_is_refused_and_the_old_one_serves() {
     let host = Operated::start("", &[("shop.toml", &greeter("shop", "good"))]);
     let base = host.apps.folder().display().to_string();

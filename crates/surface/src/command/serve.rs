@@ -27,8 +27,8 @@ use crate::{
 /// Arguments of `samara serve`.
 #[derive(Debug, Args)]
 pub struct ServeArgs {
-    /// What to serve: modules, manifests, or folders with a `samara.toml`
-    #[arg(required = true, value_name = "MODULE|MANIFEST|DIRECTORY")]
+    /// What to serve: modules, manifests, or folders with a `samara.toml`; more can be added by `samara apps put`
+    #[arg(value_name = "MODULE|MANIFEST|DIRECTORY")]
     pub apps: Vec<PathBuf>,
     /// Where clients connect; port 0 picks one [default: 127.0.0.1:8080, or nowhere with a certificate]
     #[arg(long, value_name = "ADDRESS")]
@@ -250,6 +250,12 @@ fn announce(deployment: &Deployment, gateway: &Gateway, admin: SocketAddr) -> an
         rows.iter().map(|row| f(row).len()).max().unwrap_or(0)
     };
     let (methods_width, url_width) = (width(|row| &row.0), width(|row| &row.1));
+    if rows.is_empty() {
+        writeln!(
+            stdout,
+            "{dim}{scheme}{plain}  {scheme}://{address} serves nothing yet; `samara apps put` adds an app"
+        )?;
+    }
     for (methods, url, id, shape) in &rows {
         writeln!(stdout, "{methods:methods_width$}  {bold}{url:url_width$}{plain}  {id} {dim}({shape}){plain}")?;
     }
