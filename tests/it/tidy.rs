@@ -1,6 +1,6 @@
 //! House rules that a program can check, so that no review has to.
 
-use std::{fs, path::Path, process::Command};
+use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
 use crate::process::ROOT;
 
@@ -227,4 +227,34 @@ fn every_dependency_is_declared_once_for_the_workspace() {
         }
     }
     none("these do not inherit from the workspace", wrong);
+}
+
+/// Names and versions in a lock file.
+fn locked(lock: &str) -> BTreeSet<(String, String)> {
+    let text = read(lock);
+    let mut lines = text.lines();
+    let mut found = BTreeSet::new();
+    while let Some(line) = lines.next() {
+        let version =
+            line.strip_prefix("name = ").and_then(|name| Some((name, lines.next()?.strip_prefix("version = ")?)));
+        found.extend(version.map(|(name, version)| (name.to_owned(), version.to_owned())));
+    }
+    assert!(found.len() > 100, "{lock} is read wrongly: {} packages", found.len());
+    found
+}
+
+/// `tests/conformance` has a lock file of its own; what it shows of another engine than ours says nothing.
+#[test]
+fn the_conformance_runners_have_our_engine() {
+    let ours = locked("Cargo.lock");
+    let engine = ["wasmtime", "cranelift", "wasm", "wit-", "regalloc", "pulley"];
+    let other = locked("tests/conformance/Cargo.lock").into_iter().filter(|(name, version)| {
+        let known = ours.iter().any(|(our_name, _)| our_name == name);
+        let of_the_engine = engine.iter().any(|prefix| name.trim_matches('"').starts_with(prefix));
+        known && of_the_engine && !ours.contains(&(name.clone(), version.clone()))
+    });
+    none(
+        "copy Cargo.lock to tests/conformance and run `cargo metadata --manifest-path tests/conformance/Cargo.toml`",
+        other.map(|(name, version)| format!("{name} {version}")),
+    );
 }
