@@ -4,8 +4,8 @@
 #   ./test.sh --interop=try     the same, but says and leaves out what could not be downloaded (what CI does)
 #   ./test.sh --interop=no      `cargo test --workspace` alone
 # Three kinds of test need more than Rust. The admin API is tested by schemathesis (PyPI). Guests too large to commit (JS, Python, Go) are built by guests/interop.sh, whose
-# toolchains come from npm and PyPI into $SAMARA_INTEROP_DIR. And the preview 1 testsuite is run from a checkout of it, if
-# $WASI_TESTSUITE names one (tests/conformance/README.md says how to get it).
+# toolchains come from npm and PyPI into $SAMARA_INTEROP_DIR. And the suites of others are run from checkouts of them, if
+# $WASI_TESTSUITE, $WASM_TESTSUITE or $COMPONENT_MODEL_TESTSUITE name one (tests/conformance/README.md says how to get them).
 # A script rather than an xtask: all it does is start other programs, and it must work before anything is compiled.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -71,9 +71,39 @@ if [ "$interop" != no ] && [ -x guests/interop.sh ]; then
     fi
 fi
 
+# The first Python that can run the WASI 0.3 suite's own runner, in an environment that has what it imports.
+python_for_p3() {
+    local python environment=$target/conformance-python
+    if [ ! -d "$environment" ]; then
+        for python in python3 python3.14 python3.13 python3.12 ""; do
+            "${python:-false}" -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null && break
+        done
+        [ -n "$python" ] || { echo "the WASI 0.3 suite needs Python 3.12 or later" >&2; return 1; }
+        rm -rf "$environment.partial"
+        "$python" -m venv "$environment.partial" >&2 && "$environment.partial/bin/python" -m pip install --quiet requests colorama >&2 || return 1
+        mv "$environment.partial" "$environment"
+    fi
+    echo "$environment/bin/python"
+}
+
+conformance=(--quiet --target-dir "$target/conformance" --manifest-path)
 if [ -n "${WASI_TESTSUITE-}" ]; then
+    wasi=(tests/conformance/run.py "$WASI_TESTSUITE" --samara "$target/debug/samara")
     say "preview 1 testsuite"
-    python3 tests/conformance/run.py "$WASI_TESTSUITE" --samara "$target/debug/samara" || failed=yes
+    python3 "${wasi[@]}" || failed=yes
+    say "preview 1 testsuite, adapted to preview 2"
+    { cargo build "${conformance[@]}" tests/conformance/adapt/Cargo.toml &&
+        python3 "${wasi[@]}" --adapted "$target/conformance/debug/samara-adapt"; } || failed=yes
+    say "WASI 0.3 testsuite"
+    { python=$(python_for_p3) && "$python" "${wasi[@]}" --p3; } || failed=yes
+fi
+if [ -n "${WASM_TESTSUITE-}" ]; then
+    say "core specification"
+    cargo run "${conformance[@]}" tests/conformance/wast/Cargo.toml -- "$WASM_TESTSUITE" || failed=yes
+fi
+if [ -n "${COMPONENT_MODEL_TESTSUITE-}" ]; then
+    say "component model"
+    cargo run "${conformance[@]}" tests/conformance/wast/Cargo.toml --features component-model -- "$COMPONENT_MODEL_TESTSUITE" || failed=yes
 fi
 
 awk '/^test result:/ { passed += $4; failed += $6 } END { printf "\n%d passed, %d failed\n", passed, failed }' "$log"
