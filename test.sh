@@ -86,14 +86,14 @@ python_for_p3() {
     echo "$environment/bin/python"
 }
 
-conformance=(--quiet --target-dir "$target/conformance" --manifest-path)
+conformance=(--quiet --target-dir "$target" --manifest-path)
 if [ -n "${WASI_TESTSUITE-}" ]; then
     wasi=(tests/conformance/run.py "$WASI_TESTSUITE" --samara "$target/debug/samara")
     say "preview 1 testsuite"
     python3 "${wasi[@]}" || failed=yes
     say "preview 1 testsuite, adapted to preview 2"
     { cargo build "${conformance[@]}" tests/conformance/adapt/Cargo.toml &&
-        python3 "${wasi[@]}" --adapted "$target/conformance/debug/samara-adapt"; } || failed=yes
+        python3 "${wasi[@]}" --adapted "$target/debug/samara-adapt"; } || failed=yes
     say "WASI 0.3 testsuite"
     { python=$(python_for_p3) && "$python" "${wasi[@]}" --p3; } || failed=yes
 fi
