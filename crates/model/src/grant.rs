@@ -1,6 +1,13 @@
 //! What an operator gives a workload. Nothing is the default of every field.
 
-use std::{collections::BTreeMap, fmt, net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::{IpAddr, Ipv6Addr},
+    path::PathBuf,
+    str::FromStr,
+    time::Duration,
+};
 
 /// Something a guest may be given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
@@ -250,7 +257,11 @@ impl FromStr for OriginRule {
         if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
             return Err(refuse("a path cannot be granted, only a whole origin"));
         }
-        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
+        let port = authority.as_str().strip_prefix(authority.host()).unwrap_or_default();
+        if !port.is_empty() && authority.port_u16().is_none() {
+            return Err(refuse("its port is not a number up to 65535"));
+        }
+        let host = authority.host().to_ascii_lowercase();
         let (below, host) = match host.strip_prefix("wildcard-label.") {
             Some(rest) if text.contains("://*.") => (true, rest.to_owned()),
             _ => (false, host),
@@ -258,6 +269,11 @@ impl FromStr for OriginRule {
         if host.is_empty() || host.contains('*') {
             return Err(refuse("`*` stands only for the first labels, as in `https://*.host`"));
         }
+        let host = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            Some(address) if !below && address.parse::<Ipv6Addr>().is_ok() => address.to_owned(),
+            None if host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_')) => host,
+            _ => return Err(refuse("the host is neither a name nor an address")),
+        };
         Ok(Self { scheme: scheme.to_owned(), host, below, port: authority.port_u16().unwrap_or(default_port) })
     }
 }
@@ -320,7 +336,7 @@ impl FromStr for AddressRule {
             number => Some(number.parse().map_err(|_| refuse())?),
         };
         let host = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-            Some(inner) => inner.parse::<std::net::Ipv6Addr>().map_err(|_| refuse())?.to_string(),
+            Some(inner) => inner.parse::<Ipv6Addr>().map_err(|_| refuse())?.to_string(),
             None if host.is_empty() || host.contains([':', '/', ' ', '*']) => return Err(refuse()),
             None => host.to_ascii_lowercase(),
         };
@@ -366,9 +382,19 @@ mod tests {
 
     #[test]
     fn rules_that_do_not_parse_say_what_would() {
-        for bad in
-            ["api.example", "ftp://x", "https://", "https://a/path", "https://u:p@a", "https://a.*.b", "https://*"]
-        {
+        for bad in [
+            "api.example",
+            "ftp://x",
+            "https://",
+            "https://a/path",
+            "https://u:p@a",
+            "https://a.*.b",
+            "https://*",
+            "https://*.[::1]",
+            "https://[nothing]",
+            "https://a:99999",
+            "https://a!b",
+        ] {
             let error = bad.parse::<OriginRule>().unwrap_err().to_string();
             assert!(error.contains(bad) && error.contains("https://host"), "{error}");
         }
