@@ -249,6 +249,8 @@ fn bound(store: &mut Store<Guest>, workload: &Workload) {
     if let Some(bytes) = limits.host_call_bytes {
         store.set_hostcall_fuel(usize::try_from(bytes).unwrap_or(usize::MAX));
     }
+    // The guest's own tables of handles; what handles of ours it may hold, `Guest::new` bounds.
+    store.set_max_component_handles(usize::try_from(limits.handles).unwrap_or(usize::MAX));
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(|context| {
         if !context.data().meter.within_cpu() {

@@ -77,6 +77,7 @@ pub(super) const TABLE: &[Asked] = &[
     asked("attack", "flood?n=10000000", HOST_CALLS),
     asked("attack", "lengths?said=5&sent=10", breaks_off("")),
     asked("attack", "lengths?said=10&sent=5", breaks_off("")),
+    asked("attack", "two-lengths", Verdict::failed("")),
     asked("brief", "endless", breaks_off("over its `host_calls` limit")),
     asked("impatient-attack", "forget-body", breaks_off("over its `deadline` limit")),
     asked("escape-p1", "all", answers("took nothing")),
@@ -84,6 +85,11 @@ pub(super) const TABLE: &[Asked] = &[
     asked("impatient-escape-p1", "fifo-wait", DEADLINE),
     asked("impatient-escape-p2", "fifo-wait", DEADLINE),
 ];
+
+/// What the workload `sender` makes of requests to where it may send them, and what it is told. The engine's authors had
+/// advisories for these: a path that is another host's URL, a long path, time-outs of zero.
+pub(super) const FETCHES: &[(&str, &str)] =
+    &[("absolute", "Err("), ("long", ""), ("hurried", ""), ("userinfo", "Err("), ("plain", "Ok(302)")];
 
 /// The workloads that are asked: name, guest, limits, other settings. Each has the host of its name.
 const WORKLOADS: &[(&str, &str, &str, &str)] = &[
@@ -133,6 +139,7 @@ pub(super) fn manifest(upstream: SocketAddr) -> String {
     let granted = format!("http = {{ allow = [\"http://127.0.0.1:{port}\"], private = true }}");
     let named = format!("http = [\"http://localhost:{port}\", \"http://[::ffff:127.0.0.1]:{port}\"]");
     add("granted", "http-kit", PATIENT, &format!("grants = {{ {granted} }}"));
+    add("sender", "http-attack", PATIENT, &format!("grants = {{ {granted} }}"));
     add("named", "http-kit", PATIENT, &format!("grants = {{ {named} }}"));
     text
 }
@@ -146,6 +153,8 @@ pub(super) fn lay_out(folder: &Path) {
     symlink(folder.join("secret"), granted.join("absolute")).unwrap();
     symlink("../secret", granted.join("relative")).unwrap();
     symlink("..", granted.join("up")).unwrap();
+    fs::create_dir(folder.join("outside")).unwrap();
+    symlink("../outside", granted.join("out")).unwrap();
     symlink("/proc/self", granted.join("proc")).unwrap();
     let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
     rustix::fs::mknodat(rustix::fs::CWD, granted.join("pipe"), rustix::fs::FileType::Fifo, mode, 0).unwrap();
@@ -153,52 +162,59 @@ pub(super) fn lay_out(folder: &Path) {
 
 const SECRET: &str = "not for guests";
 
+/// The path that nobody may ask for.
+const PRIVATE: &str = "/private";
+
 /// What is outside of the granted folder is as it was.
 pub(super) fn is_untouched(folder: &Path) {
     assert_eq!(fs::read_to_string(folder.join("secret")).unwrap(), SECRET);
     assert_eq!(fs::read_to_string(folder.join("granted/inside.txt")).unwrap(), "inside");
     assert!(!folder.join("stolen").exists() && !folder.join("granted/taken").exists());
+    assert_eq!(fs::read_dir(folder.join("outside")).unwrap().count(), 0);
 }
 
-/// A server that answers every request with a redirection to itself under another name, and counts them.
+/// A server that answers every request with a redirection to `/private` on itself under another name, and counts who
+/// asks for that.
 pub(super) struct Upstream {
     pub(super) address: SocketAddr,
-    pub(super) asked: Arc<AtomicU64>,
+    pub(super) private: Arc<AtomicU64>,
 }
 
 impl Upstream {
     pub(super) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let asked = Arc::new(AtomicU64::new(0));
-        let counted = Arc::clone(&asked);
+        let private = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&private);
         // Ends with the test's process.
         thread::spawn(move || {
             for mut stream in listener.incoming().map_while(Result::ok) {
-                counted.fetch_add(1, Ordering::SeqCst);
                 let head = format!(
                     "HTTP/1.1 302 Found\r\nlocation: http://localhost:{}/private\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
                     address.port()
                 );
-                drop(stream.read(&mut [0; 4096]));
+                let mut asked = [0; 4096];
+                let count = stream.read(&mut asked).unwrap_or_default();
+                let private = asked[..count].windows(PRIVATE.len()).any(|part| part == PRIVATE.as_bytes());
+                counted.fetch_add(u64::from(private), Ordering::SeqCst);
                 drop(stream.write_all(head.as_bytes()));
             }
         });
-        Self { address, asked }
+        Self { address, private }
     }
 
     /// URLs that the workload `named` is kept from, though it was granted the names: none of them may be asked.
-    pub(super) fn private(&self) -> Vec<String> {
+    pub(super) fn private_urls(&self) -> Vec<String> {
         let port = self.address.port();
         [
-            format!("http://localhost:{port}/"),
-            format!("http://[::ffff:127.0.0.1]:{port}/"),
-            format!("http://127.0.0.1:{port}/"),
-            format!("http://localhost.:{port}/"),
-            format!("http://2130706433:{port}/"),
-            format!("http://0x7f000001:{port}/"),
-            format!("http://user@localhost:{port}/"),
-            format!("http://localhost:{port}@127.0.0.1:{port}/"),
+            format!("http://localhost:{port}{PRIVATE}"),
+            format!("http://[::ffff:127.0.0.1]:{port}{PRIVATE}"),
+            format!("http://127.0.0.1:{port}{PRIVATE}"),
+            format!("http://localhost.:{port}{PRIVATE}"),
+            format!("http://2130706433:{port}{PRIVATE}"),
+            format!("http://0x7f000001:{port}{PRIVATE}"),
+            format!("http://user@localhost:{port}{PRIVATE}"),
+            format!("http://localhost:{port}@127.0.0.1:{port}{PRIVATE}"),
         ]
         .into()
     }

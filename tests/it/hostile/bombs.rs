@@ -1,4 +1,4 @@
-//! Modules that are small to send and dear to compile, and modules that are none.
+//! Modules that are small to send and dear to compile, and one that is not what it says.
 
 use std::time::{Duration, Instant};
 
@@ -61,4 +61,19 @@ fn a_million_calls_in_one_function_are_refused_or_killed() {
             code.call(0);
         }
     }));
+}
+
+/// The engine once believed what a component said of its callback's type, and wrote past the end of its own stack.
+#[test]
+fn a_callback_of_another_type_is_refused() {
+    let text = r#"(component
+        (core module $m
+          (func (export "f") (result i32) (i32.const 0))
+          (func (export "callback") (param i32 i32 i32) (result i32 i32) (i32.const 0) (i32.const 0)))
+        (core instance $i (instantiate $m))
+        (func (export "f") async (canon lift (core func $i "f") async (callback (func $i "callback")))))"#;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("callback.wat");
+    std::fs::write(&path, text).unwrap();
+    samara("call").arg(&path).arg("f").fails(2, "`callback` uses a core function with an incorrect signature");
 }

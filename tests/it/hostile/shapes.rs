@@ -2,7 +2,7 @@
 //!
 //! In every kind the body finds a memory of one page, exported or imported, and these functions: `$host` makes a cheap
 //! host call, `$random` asks for as many random bytes as its argument says, and in components `$handle` makes a handle
-//! of the host's and forgets it. In components the host's answers and strings arrive through `realloc`.
+//! of the host's and forgets it, `$own-handle` one of the guest's own. In components the host's answers and strings arrive through `realloc`.
 
 /// The kinds of guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,11 +127,14 @@ impl Code {
                 (export "subscribe-duration" (func (param "when" u64) (result (own $pollable))))))
               (import "wasi:random/random@0.2.0" (instance $random
                 (export "get-random-bytes" (func (param "len" u64) (result (list u8))))))
+              (core func $now (canon lower (func $clock "now")))
+              (type $own (resource (rep i32)))
+              (core func $own-handle (canon resource.new $own))
               (core module $lib
+                (import "host" "now" (func $now (result i64)))
                 (memory (export "memory") 1)
                 (func (export "realloc") (param i32 i32 i32 i32) (result i32) {realloc}))
-              (core instance $lib (instantiate $lib))
-              (core func $now (canon lower (func $clock "now")))
+              (core instance $lib (instantiate $lib (with "host" (instance (export "now" (func $now))))))
               (core func $subscribe (canon lower (func $clock "subscribe-duration")))
               (core func $get-random
                 (canon lower (func $random "get-random-bytes") (memory $lib "memory") (realloc (func $lib "realloc"))))
@@ -140,9 +143,11 @@ impl Code {
                 (import "host" "now" (func $now (result i64)))
                 (import "host" "subscribe" (func $subscribe (param i64) (result i32)))
                 (import "host" "random" (func $get-random (param i64 i32)))
+                (import "host" "own" (func $new (param i32) (result i32)))
                 {fields} {start}
                 (func $host (drop (call $now)))
                 (func $handle (drop (call $subscribe (i64.const 1000000000))))
+                (func $own-handle (drop (call $new (i32.const 7))))
                 (func $random (param i32) (call $get-random (i64.extend_i32_u (local.get 0)) (i32.const 16)))
                 (func $attack {body})
                 (func (export "post") (param i32) {post})
@@ -152,7 +157,8 @@ impl Code {
                 (with "host" (instance
                   (export "now" (func $now))
                   (export "subscribe" (func $subscribe))
-                  (export "random" (func $get-random))))))
+                  (export "random" (func $get-random))
+                  (export "own" (func $own-handle))))))
               {exported})"#
         )
     }

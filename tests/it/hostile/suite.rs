@@ -130,6 +130,7 @@ fn every_attack_ends_in_its_verdict_and_the_neighbour_keeps_answering() {
     });
     let wrong = wrong.into_inner().unwrap();
     assert!(wrong.is_empty(), "{} wrong:\n{}\n{}", wrong.len(), wrong.join("\n"), suite.serving.log());
+    assert_eq!(suite.upstream.private.load(Ordering::SeqCst), 0, "somebody reached what is private");
     asked::is_untouched(suite.apps.folder());
     log_is_harmless(&suite.serving);
 }
@@ -145,6 +146,8 @@ enum Task {
     Private(String),
     /// A redirection of a server that the workload `granted` may reach, to one that it may not.
     Redirect,
+    /// A request of the workload `sender` that is not as it should be, and what it is told.
+    Fetch(&'static str, &'static str),
 }
 
 impl fmt::Debug for Task {
@@ -155,6 +158,7 @@ impl fmt::Debug for Task {
             Self::Client(client) => write!(f, "a client with {}", client.name),
             Self::Private(url) => write!(f, "fetching {url}"),
             Self::Redirect => write!(f, "following a redirection"),
+            Self::Fetch(how, _) => write!(f, "sending a request that is {how}"),
         }
     }
 }
@@ -163,7 +167,12 @@ impl Suite {
     fn tasks(&self) -> VecDeque<Task> {
         let codes = TABLE.iter().flat_map(|attack| attack.kinds.iter().map(move |kind| Task::Code(attack, *kind)));
         let tasks = codes.chain(asked::TABLE.iter().map(Task::Asked)).chain(CLIENTS.iter().map(Task::Client));
-        tasks.chain(self.upstream.private().into_iter().map(Task::Private)).chain([Task::Redirect]).collect()
+        let fetches = asked::FETCHES.iter().map(|(how, says)| Task::Fetch(how, says));
+        tasks
+            .chain(self.upstream.private_urls().into_iter().map(Task::Private))
+            .chain([Task::Redirect])
+            .chain(fetches)
+            .collect()
     }
 }
 
@@ -186,12 +195,11 @@ impl Task {
             }
             Self::Redirect => {
                 let url = format!("GET /fetch?url=http://{}/", suite.upstream.address);
-                suite.expect(&url, "granted.test", "granted", Verdict { status: 302, says: "", logs: "" })?;
-                // The private URLs were asked for too, before or after: only this one request came.
-                match suite.upstream.asked.load(Ordering::SeqCst) {
-                    1 => Ok(()),
-                    count => Err(format!("the server was asked {count} times")),
-                }
+                suite.expect(&url, "granted.test", "granted", Verdict { status: 302, says: "", logs: "" })
+            }
+            Self::Fetch(how, says) => {
+                let line = format!("GET /fetch?how={how}&to={}", suite.upstream.address);
+                suite.expect(&line, "sender.test", "sender", Verdict { status: 200, says, logs: "" })
             }
         }
     }

@@ -240,4 +240,35 @@ pub(super) const TABLE: &[Attack] = &[
         limits: r#"cpu = "1s""#,
         verdict: Verdict::failed("resource table has no free keys"),
     },
+    Attack {
+        name: "forgotten-handles-of-its-own",
+        kinds: COMPONENTS,
+        // Over the workload's limit and far below the engine's own, so that it is ours that stops it.
+        code: Code {
+            fields: "(global $left (mut i32) (i32.const 5000))",
+            body: "(loop $again (call $own-handle) (global.set $left (i32.sub (global.get $left) (i32.const 1)))
+                     (br_if $again (global.get $left)))",
+            ..HARMLESS
+        },
+        limits: r#"cpu = "1s""#,
+        verdict: Verdict::failed("store handle limit exceeded"),
+    },
+    Attack {
+        name: "host-call-in-realloc",
+        kinds: COMPONENTS,
+        code: Code {
+            body: "(call $random (i32.const 64))",
+            realloc: "(drop (call $now)) (i32.const 1024)",
+            ..HARMLESS
+        },
+        limits: "",
+        verdict: Verdict::failed("cannot leave component instance"),
+    },
+    Attack {
+        name: "host-calls-in-start",
+        kinds: ALL,
+        code: Code { start: "(loop $again (call $host) (br $again))", ..HARMLESS },
+        limits: "",
+        verdict: CPU,
+    },
 ];

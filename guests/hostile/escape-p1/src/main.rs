@@ -2,7 +2,8 @@
 //!
 //! `/all` tries every way and answers a line `took WAY` for each that worked, or `took nothing`. `/fifo-read` and
 //! `/fifo-write` open a pipe that nobody else has open. Whoever grants the folder puts into it: `inside.txt`, `pipe`, and
-//! symbolic links `absolute` (to a file outside), `relative` (`../secret`), `up` (`..`), `proc` (`/proc/self`).
+//! symbolic links `absolute` (to a file outside), `relative` (`../secret`), `up` (`..`), `out` (`../outside`, a folder),
+//! `proc` (`/proc/self`).
 //!
 //! One source, built twice: for preview 1 and for WASI 0.2.
 
@@ -58,17 +59,26 @@ fn all() -> String {
             took.push(format!("list {path:?}"));
         }
     }
-    for to in ["/data/../stolen", "/data/up/stolen", "../stolen", "/stolen", "/data/proc/cwd/stolen"] {
+    for to in ["/data/../stolen", "/data/up/stolen", "../stolen", "/stolen", "/data/proc/cwd/stolen", "/data/out/stolen"] {
         attempt(&mut took, &format!("rename to {to:?}"), fs::rename("/data/inside.txt", to));
         attempt(&mut took, &format!("link to {to:?}"), fs::hard_link("/data/inside.txt", to));
         attempt(&mut took, &format!("make {to:?}"), fs::create_dir(to));
         attempt(&mut took, &format!("copy to {to:?}"), fs::copy("/data/inside.txt", to).map(drop));
     }
-    for from in ["/data/../secret", "/data/up/secret", "/data/relative/", "/data/absolute/"] {
+    for from in [
+        "/data/../secret",
+        "/data/up/secret",
+        "/data/relative/",
+        "/data/absolute/",
+        "/data/out/",
+        "/data/out/.",
+        "/data/../outside",
+    ] {
         attempt(&mut took, &format!("rename from {from:?}"), fs::rename(from, "/data/taken"));
         attempt(&mut took, &format!("link from {from:?}"), fs::hard_link(from, "/data/taken"));
         attempt(&mut took, &format!("remove {from:?}"), fs::remove_file(from));
         attempt(&mut took, &format!("ask about {from:?}"), fs::metadata(from).map(drop));
+        attempt(&mut took, &format!("remove the folder {from:?}"), fs::remove_dir(from));
     }
     if took.is_empty() { "took nothing".to_owned() } else { format!("took {}", took.join("\ntook ")) }
 }

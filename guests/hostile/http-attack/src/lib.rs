@@ -9,6 +9,8 @@
 //! | `/headers?n=` | puts n headers into its answer |
 //! | `/crlf` | tries to put line ends into names and values, and says what was taken |
 //! | `/lengths?said=&sent=` | says one length and sends another |
+//! | `/two-lengths` | gives its answer two lengths, and says whether both were taken |
+//! | `/fetch?how=&to=` | sends a request to the authority `to` with `how` it should not be: `absolute` (the path is a URL of another host), `long` (a path of 100 KB), `hurried` (time-outs of zero), `userinfo`; says what came of it |
 //! | `/endless` | sends a body without end |
 //! | `/random?n=` | asks for n random bytes at once |
 //! | `/calls?n=` | makes n host calls |
@@ -24,7 +26,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use reply::{Target, start, start_with, text};
 use wasip2::clocks::monotonic_clock;
 use wasip2::exports::http::incoming_handler::Guest;
-use wasip2::http::types::{Fields, IncomingRequest, ResponseOutparam};
+use wasip2::http::outgoing_handler;
+use wasip2::http::types::{
+    ErrorCode, Fields, IncomingRequest, OutgoingBody, OutgoingRequest, RequestOptions, ResponseOutparam, Scheme,
+};
 use wasip2::random::random;
 
 struct Attack;
@@ -66,6 +71,17 @@ fn attack(request: &IncomingRequest, out: ResponseOutparam) -> io::Result<()> {
             body.write(&vec![b'.'; target.number("sent", 10) as usize])?;
             body.finish(None)
         }
+        "two-lengths" => {
+            let fields = Fields::new();
+            let took = ["5", "6"].map(|length| fields.append("content-length", length.as_bytes()).is_ok());
+            let mut body = start_with(out, 200, fields)?;
+            body.write(format!("{took:?}").as_bytes())?;
+            body.finish(None)
+        }
+        "fetch" => {
+            let (how, to) = (target.get("how").unwrap_or_default(), target.get("to").unwrap_or_default());
+            text(out, 200, &format!("{:?}\n", fetch(how, to)))
+        }
         "endless" => {
             let mut body = start(out, 200, &[])?;
             loop {
@@ -91,6 +107,34 @@ fn attack(request: &IncomingRequest, out: ResponseOutparam) -> io::Result<()> {
             text(out, 200, "written\n")
         }
         other => text(out, 404, &format!("no `{other}` here\n")),
+    }
+}
+
+fn fetch(how: &str, to: &str) -> Result<u16, ErrorCode> {
+    let refused = |()| ErrorCode::HttpRequestUriInvalid;
+    let request = OutgoingRequest::new(Fields::new());
+    let (authority, path) = match how {
+        "absolute" => (to.to_owned(), format!("http://localhost:{}/private", to.rsplit(':').next().unwrap_or_default())),
+        "long" => (to.to_owned(), format!("/{}?query", "a".repeat(100_000))),
+        "userinfo" => (format!("user:word@{to}"), "/".to_owned()),
+        _ => (to.to_owned(), "/".to_owned()),
+    };
+    request.set_scheme(Some(&Scheme::Http)).map_err(refused)?;
+    request.set_authority(Some(&authority)).map_err(refused)?;
+    request.set_path_with_query(Some(&path)).map_err(refused)?;
+    let options = RequestOptions::new();
+    if how == "hurried" {
+        options.set_connect_timeout(Some(0)).map_err(refused)?;
+        options.set_first_byte_timeout(Some(0)).map_err(refused)?;
+        options.set_between_bytes_timeout(Some(0)).map_err(refused)?;
+    }
+    let body = request.body().map_err(refused)?;
+    let response = outgoing_handler::handle(request, Some(options))?;
+    OutgoingBody::finish(body, None)?;
+    response.subscribe().block();
+    match response.get() {
+        Some(Ok(answer)) => answer.map(|answer| answer.status()),
+        _ => Err(ErrorCode::InternalError(None)),
     }
 }
 
