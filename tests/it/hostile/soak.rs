@@ -22,7 +22,7 @@ use crate::serving::{Apps, Serving, eventually, request, serve};
 /// Of each sort.
 const REQUESTS: usize = 10_000;
 /// Of each sort, before anything is measured: the pool, the caches and the allocator are filled.
-const WARM_UP: usize = 1_000;
+const WARM_UP: usize = 5_000;
 const CLIENTS: usize = 8;
 /// Guests that do not end by themselves end here.
 const DEADLINE: Duration = Duration::from_millis(100);
@@ -185,6 +185,7 @@ fn kills(serving: &Serving) -> Vec<Duration> {
     took
 }
 
+#[expect(clippy::print_stdout, reason = "figures for whoever runs it with --nocapture")]
 pub(crate) fn run() {
     let (serving, _apps, hostile) = start();
     let good = good();
