@@ -35,6 +35,8 @@ enum Command {
     Serve(command::ServeArgs),
     /// The apps of a running host: list, put, remove, roll back
     Apps(command::AppsArgs),
+    /// Where a guest spends its time, as a file for the Firefox Profiler
+    Profile(command::ProfileArgs),
     /// The workloads of a running host, live
     Top(command::TopArgs),
     /// Turn text into a binary
@@ -77,6 +79,7 @@ fn main() -> ExitCode {
 fn run(command: Command, contracts: Contracts) -> Result<ExitCode, Failure> {
     match command {
         Command::Inspect(args) => args.run(contracts),
+        Command::Profile(args) => args.run(contracts),
         Command::Top(args) => args.run(),
         Command::Wat(args) => args.run(),
         Command::Print(args) => args.run(),

@@ -126,3 +126,47 @@ fn bytes_and_kept_instances_are_counted_per_workload() {
     assert_eq!((metric("samara_call_bytes_in_total"), metric("samara_call_bytes_out_total")), (5.0, 5.0));
     assert!(eventually(|| metric("samara_instances_kept") == 1.0), "the instance waits for its next call");
 }
+
+/// The functions that a profile's file names, and the number of its samples.
+fn profiled(file: &[u8]) -> (String, usize) {
+    let profile: Value = serde_json::from_slice(file).unwrap();
+    let samples = profile["samples"].as_array().unwrap().len();
+    assert_eq!(samples, profile["timeDeltas"].as_array().unwrap().len());
+    (profile["nodes"].to_string(), samples)
+}
+
+#[test]
+fn a_command_is_profiled_while_it_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("out.cpuprofile");
+    let ran = samara("profile {cli-p1} --cpu 500ms --output").arg(&file).arg("--").arg("spin").run();
+    // It runs over its limit, as it never ends: what it did until then is written.
+    assert_eq!(ran.code, 124, "{ran}");
+    assert!(ran.stderr.contains("profiler.firefox.com opens it") && ran.stderr.contains("SELF"), "{ran}");
+    let (names, samples) = profiled(&std::fs::read(file).unwrap());
+    assert!(samples > 20 && names.contains("function "), "{samples} samples: {names}");
+}
+
+#[test]
+fn a_running_workload_is_profiled_and_one_that_is_not_there_is_told() {
+    let serving = serve_app(
+        r#"
+        app = { name = "shop" }
+        workload.lines = { source = "{lines}", limits = { cpu = "10s", deadline = "10s" } }
+        trigger = [{ http = { path = "/spin" }, fn = "lines", operation = "spin" }]
+        "#,
+    );
+    let (admin, http) = (serving.admin, serving.http);
+    let busy = std::thread::spawn(move || crate::serving::send(http, "GET /spin?rounds=0", &[], b""));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("out.cpuprofile");
+    let profile = |of: &str| samara(&format!("profile {of} --seconds 1 --admin {admin} --output")).arg(&file);
+    let ran = profile("shop/lines").run();
+    assert_eq!(ran.code, 0, "{ran}");
+    let (names, samples) = profiled(&std::fs::read(&file).unwrap());
+    assert!(names.contains("lines::work") && names.contains("\"url\":\"lines.wasm\""), "{names}");
+    assert!(samples > 20 && samples <= 1200, "about one a millisecond: {samples}");
+    profile("shop/no").fails(1, "no workload `no` of `default/shop` serves here");
+    profile("nothing").fails(2, "neither a file nor a workload; write APP/WORKLOAD");
+    drop(busy.join());
+}

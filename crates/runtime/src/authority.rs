@@ -13,7 +13,7 @@ use samara_model::{AddressRule, Capability, Grants, Limits, WorkloadId};
 use samara_telemetry::{GuestLog, WorkloadMetrics};
 use wasmtime_wasi::sockets::SocketAddrUse;
 
-use crate::tenant::TenantAccount;
+use crate::{profile::Sampler, tenant::TenantAccount};
 
 /// Distinct denials remembered per workload; more are counted but not told apart.
 const MAX_DENIALS: usize = 256;
@@ -30,6 +30,7 @@ pub struct Authority {
     pub log: Arc<GuestLog>,
     /// Its counters.
     pub metrics: Arc<WorkloadMetrics>,
+    pub(crate) sampler: Sampler,
     tenant: Arc<TenantAccount>,
     stores: BTreeMap<String, kv::Granted>,
     egress: Arc<Egress>,
@@ -69,7 +70,7 @@ impl Authority {
             Arc::clone(&metrics),
         ));
         let egress = Arc::new(Egress::new(grants.http.clone(), Arc::clone(&recorder)));
-        Self { workload, grants, limits, log, metrics, tenant, stores, egress, record }
+        Self { workload, grants, limits, log, metrics, sampler: Sampler::default(), tenant, stores, egress, record }
     }
 
     /// A key-value store by the name the manifest gives it, or the denial that was recorded.

@@ -32,7 +32,7 @@ pub struct Frame {
 }
 
 impl Frame {
-    fn new(frame: &FrameInfo) -> Self {
+    pub(crate) fn new(frame: &FrameInfo) -> Self {
         let function = frame.func_name().map_or_else(
             || format!("function {}", frame.func_index()),
             |name| harmless(&format!("{:#}", rustc_demangle::demangle(name))),

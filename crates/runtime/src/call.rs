@@ -253,6 +253,7 @@ fn bound(store: &mut Store<Guest>, workload: &Workload) {
     store.set_max_component_handles(usize::try_from(limits.handles).unwrap_or(usize::MAX));
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(|context| {
+        context.data().authority().sampler.sample(&context);
         if !context.data().meter.within_cpu() {
             return Err(Stopped::Cpu.into());
         }

@@ -5,3 +5,4 @@ pub mod admin;
 pub mod command;
 pub mod deploy;
 pub mod gateway;
+pub mod profile;

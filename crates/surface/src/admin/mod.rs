@@ -11,6 +11,7 @@ mod document;
 mod guard;
 mod health;
 mod problem;
+mod profile;
 mod request;
 mod token;
 mod view;
@@ -71,6 +72,7 @@ const PATHS: &[(Method, &str, Handler)] = &[
     (Method::POST, "/v1/apps/:tenant/:app/rollback", |asked| apps::roll_back(asked).boxed()),
     (Method::PUT, "/v1/apps/:tenant/:app/traffic", |asked| apps::set_traffic(asked).boxed()),
     (Method::GET, "/v1/workloads", |asked| workloads::list(asked).boxed()),
+    (Method::GET, "/v1/workloads/:tenant/:app/:workload/profile", |asked| profile::take(asked).boxed()),
     (Method::GET, "/v1/routes", |asked| workloads::routes(asked).boxed()),
 ];
 

@@ -8,7 +8,7 @@ use std::{
 
 use clap::Args;
 use samara_model::{Call, Command, Fault, Limits, Reply, Shape, Stdio, Tenant, WorkloadId};
-use samara_runtime::{Definition, PoolSize, Runtime};
+use samara_runtime::{Definition, PoolSize, Runtime, Workload};
 
 use super::{CompileArgs, Contracts, Failure, GrantArgs, LimitArgs, TraceArgs, block_on, patiently, runtime, stores};
 
@@ -43,10 +43,11 @@ impl RunArgs {
     /// # Errors
     /// The file cannot be loaded, or the guest failed rather than exited.
     pub fn run(self, contracts: Contracts) -> Result<ExitCode, Failure> {
-        block_on(self.serve(contracts))?
+        block_on(self.serve(contracts, |_| {}))?
     }
 
-    async fn serve(self, contracts: Contracts) -> Result<ExitCode, Failure> {
+    /// The same, with a look at the workload before it is called.
+    pub(super) async fn serve(self, contracts: Contracts, loaded: impl FnOnce(&Workload)) -> Result<ExitCode, Failure> {
         let bytes = crate::deploy::read_artifact(&self.file).map_err(Failure::Usage)?;
         let runtime = Arc::new(runtime(contracts, PoolSize::small(1), &self.compile));
         let name = self.file.file_name().map_or_else(|| "main.wasm".into(), |name| name.to_string_lossy().into_owned());
@@ -66,6 +67,7 @@ impl RunArgs {
         let workload = patiently("compiling", runtime.load(definition)).await?;
         warn(&workload.warnings);
         self.trace.follow(&workload);
+        loaded(&workload);
         let args = std::iter::once(name).chain(self.args).collect();
         let call = Call::Command(Command { args, env: Vec::new(), stdio: Stdio::Inherit });
         match Runtime::call(&runtime, &workload, call).await.map_err(|fault| Failure::of(fault, &workload))? {

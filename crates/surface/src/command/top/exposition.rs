@@ -1,4 +1,4 @@
-//! The metrics of a running host, as its admin address tells them: asked for and read.
+//! A running host by its admin address: asked, and its metrics read.
 //!
 //! Reads what `samara-telemetry` writes (OpenMetrics text): no timestamps, no exemplars. Lines it does not understand are
 //! passed over, so that another version of the host can still be watched.
@@ -21,14 +21,14 @@ const MAX_BYTES: usize = 64 << 20;
 
 /// A running host.
 #[derive(Debug)]
-pub(super) struct Host {
+pub(in crate::command) struct Host {
     client: Client<HttpConnector, Empty<Bytes>>,
     address: String,
 }
 
 impl Host {
     /// A host by its admin address, `127.0.0.1:9090` or `http://...`.
-    pub(super) fn new(address: &str) -> Self {
+    pub(in crate::command) fn new(address: &str) -> Self {
         let address = address.trim_start_matches("http://").trim_end_matches('/').to_owned();
         Self { client: Client::builder(TokioExecutor::new()).build_http(), address }
     }
@@ -39,7 +39,20 @@ impl Host {
     /// Nobody answers there, or it is not a host of ours.
     pub(super) async fn metrics(&self) -> anyhow::Result<Vec<Sample>> {
         let address = &self.address;
-        let uri: Uri = format!("http://{address}/metrics")
+        let samples = read(&String::from_utf8_lossy(&self.get("/metrics", PATIENCE).await?));
+        if !samples.iter().any(|sample| sample.name == "samara_build_info") {
+            bail!("`{address}` has metrics, but not those of a samara");
+        }
+        Ok(samples)
+    }
+
+    /// What it answers to one question.
+    ///
+    /// # Errors
+    /// Nobody answers there, or not with what was asked for.
+    pub(in crate::command) async fn get(&self, path: &str, patience: Duration) -> anyhow::Result<Bytes> {
+        let address = &self.address;
+        let uri: Uri = format!("http://{address}{path}")
             .parse()
             .with_context(|| format!("`{address}` is not an address; write `127.0.0.1:9090`"))?;
         let request = Request::get(uri).body(Empty::new()).context("making the request")?;
@@ -48,20 +61,18 @@ impl Host {
                 format!("no host answers at `{address}`; `--admin` names the admin address that `samara serve` printed")
             })?;
             let status = response.status();
-            if !status.is_success() {
-                bail!("`{address}` answers {status}; is it the admin address of a samara?");
-            }
             let body = Limited::new(response.into_body(), MAX_BYTES).collect().await;
-            body.map_err(|error| anyhow::anyhow!("reading the metrics of `{address}`: {error}"))
+            let body = body.map_err(|error| anyhow::anyhow!("reading the answer of `{address}`: {error}"))?.to_bytes();
+            if !status.is_success() {
+                let problem: Option<serde_json::Value> = serde_json::from_slice(&body).ok();
+                let detail = problem.as_ref().and_then(|problem| problem.get("detail")?.as_str());
+                let detail = detail.unwrap_or("is it the admin address of a samara?");
+                bail!("`{address}` answers {status}: {detail}");
+            }
+            Ok(body)
         };
-        let body = tokio::time::timeout(PATIENCE, asked)
-            .await
-            .map_err(|_| anyhow::anyhow!("`{address}` does not answer within {} s", PATIENCE.as_secs()))??;
-        let samples = read(&String::from_utf8_lossy(&body.to_bytes()));
-        if !samples.iter().any(|sample| sample.name == "samara_build_info") {
-            bail!("`{address}` has metrics, but not those of a samara");
-        }
-        Ok(samples)
+        let late = |_| anyhow::anyhow!("`{address}` does not answer within {} s", patience.as_secs());
+        tokio::time::timeout(patience, asked).await.map_err(late)?
     }
 }
 

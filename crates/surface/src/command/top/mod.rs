@@ -18,7 +18,7 @@ use super::{Failure, block_on};
 mod exposition;
 mod rows;
 
-use exposition::Host;
+pub(super) use exposition::Host;
 use rows::{Moment, Row};
 
 /// Takes the screen and hides the cursor.
