@@ -117,6 +117,11 @@ impl Workload {
         self.limits().concurrency.saturating_sub(free)
     }
 
+    /// Instances that wait for their next call.
+    pub fn kept_instances(&self) -> usize {
+        self.idle.lock().len()
+    }
+
     /// Tells every crossing of its calls from now on. A second trace is ignored.
     pub fn trace_calls(&self, trace: CallTrace) {
         drop(self.trace.set(trace));
