@@ -9,7 +9,7 @@ use utoipa::{
 };
 
 use super::{
-    Response, apps, health,
+    Response, apps, health, host,
     problem::Problem,
     profile,
     request::{Asked, answer},
@@ -35,8 +35,8 @@ pub(super) struct Refusal(#[to_schema] Problem);
 #[openapi(
     info(title = "Samara", description = "What a running `samara serve` serves, and how to change it. Reading is open to whoever reaches the address; changing takes the token."),
     paths(
-        health::metrics, health::livez, health::readyz, health::app_livez, health::app_readyz, openapi, apps::list,
-        apps::show, apps::put, apps::remove, apps::roll_back, apps::set_traffic, workloads::list, workloads::routes,
+        health::metrics, health::livez, health::readyz, health::app_livez, health::app_readyz, openapi, host::show,
+        apps::list, apps::show, apps::put, apps::remove, apps::roll_back, apps::set_traffic, workloads::list, workloads::routes,
         profile::take
     ),
     components(schemas(view::App, view::Workload, view::Route, Problem), responses(Failed, Refusal)),

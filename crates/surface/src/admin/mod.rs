@@ -10,6 +10,7 @@ mod apps;
 mod document;
 mod guard;
 mod health;
+mod host;
 mod problem;
 mod profile;
 mod request;
@@ -24,7 +25,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use anyhow::Context as _;
@@ -65,6 +66,7 @@ const PATHS: &[(Method, &str, Handler)] = &[
     (Method::GET, "/livez/:tenant/:app", |asked| health::app_livez(asked).boxed()),
     (Method::GET, "/readyz/:tenant/:app", |asked| health::app_readyz(asked).boxed()),
     (Method::GET, "/v1/openapi.json", |asked| document::openapi(asked).boxed()),
+    (Method::GET, "/v1/host", |asked| host::show(asked).boxed()),
     (Method::GET, "/v1/apps", |asked| apps::list(asked).boxed()),
     (Method::GET, "/v1/apps/:tenant/:app", |asked| apps::show(asked).boxed()),
     (Method::PUT, "/v1/apps/:tenant/:app", |asked| apps::put(asked).boxed()),
@@ -86,6 +88,8 @@ pub struct Admin {
     /// The names this address may be asked by.
     names: Names,
     paths: RouteTable<Handler>,
+    /// When it came to be.
+    started: SystemTime,
     /// False before everything is loaded and from the moment of draining.
     ready: AtomicBool,
 }
@@ -127,7 +131,8 @@ impl Admin {
             let added = paths.insert(None, std::slice::from_ref(method), &path.parse()?, *handler);
             added.map_err(|conflict| anyhow::anyhow!("{conflict}"))?;
         }
-        Ok(Arc::new(Self { metrics, deployment, token, names, paths, ready: AtomicBool::new(false) }))
+        let (started, ready) = (SystemTime::now(), AtomicBool::new(false));
+        Ok(Arc::new(Self { metrics, deployment, token, names, paths, started, ready }))
     }
 
     /// Says whether requests are taken.

@@ -261,6 +261,12 @@ impl WorkloadTotals {
         Capability::ALL.iter().copied().zip(self.denials)
     }
 
+    /// Calls that ended, by how long they took at most; `None` is the rest, beyond the last bound. A call is in one bucket.
+    pub fn latency_buckets(&self) -> impl Iterator<Item = (Option<Duration>, u64)> {
+        let bounds = BUCKETS_MICROS.iter().map(|micros| Some(Duration::from_micros(*micros))).chain([None]);
+        bounds.zip(self.latency_buckets)
+    }
+
     /// The latency that `fraction` (0 to 1) of the calls stayed under, as the upper bound of its bucket; `None` without
     /// calls, or when it is beyond the last bound.
     pub fn latency_quantile(&self, fraction: f64) -> Option<Duration> {
@@ -397,8 +403,11 @@ mod tests {
         let bucket = |latency: Duration| {
             let metrics = WorkloadMetrics::new();
             metrics.refused(&Outcome { label: "busy", latency, cpu: Duration::ZERO, memory_bytes: 0 });
-            metrics.totals().latency_buckets.iter().position(|count| *count == 1)
+            metrics.totals().latency_buckets().position(|(_, count)| count == 1)
         };
+        let bounds: Vec<_> = WorkloadMetrics::new().totals().latency_buckets().map(|(bound, _)| bound).collect();
+        assert_eq!(bounds.len(), BUCKET_COUNT);
+        assert_eq!((bounds[0], bounds[18]), (Some(Duration::from_micros(50)), None));
         assert_eq!(bucket(Duration::ZERO), Some(0));
         assert_eq!(bucket(Duration::from_micros(50)), Some(0));
         assert_eq!(bucket(Duration::from_nanos(50_001)), Some(1));

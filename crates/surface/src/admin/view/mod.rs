@@ -9,6 +9,6 @@ pub(super) use app::{App, AppPath, Share};
 pub(super) use workload::{Route, Workload};
 
 /// Seconds since 1970.
-fn unix(time: SystemTime) -> u64 {
+pub(super) fn unix(time: SystemTime) -> u64 {
     time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }

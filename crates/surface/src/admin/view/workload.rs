@@ -1,6 +1,6 @@
 //! A workload that serves, and a route: what it may do, what bounds it, what it did.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use samara_capability::Denial;
 use samara_model::{Grants, Limits};
@@ -139,12 +139,30 @@ pub(in crate::admin) struct Counters {
     p50_seconds: Option<f64>,
     /// 99 of 100 calls took at most this
     p99_seconds: Option<f64>,
+    /// Calls by how long they took, each in one bucket
+    latency_buckets: Vec<LatencyBucket>,
+    /// Time calls waited for their turn
+    queue_seconds: f64,
     /// Time the guest ran
     cpu_seconds: f64,
     /// The most memory one instance has held
     memory_bytes_max: u64,
+    /// Instances kept for another call
+    kept: u64,
+    /// Bytes of calls that the guest was given
+    bytes_in: u64,
+    /// Bytes of replies that were handed on
+    bytes_out: u64,
     /// Log lines dropped, over the log rate
     log_dropped_lines: u64,
+}
+
+/// Calls that took more than the bucket before allows, and at most what this one does.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct LatencyBucket {
+    /// `null` is without bound
+    at_most_seconds: Option<f64>,
+    calls: u64,
 }
 
 /// Something that was asked for and not granted.
@@ -237,10 +255,23 @@ impl Counters {
             latency_seconds: totals.map_or(0.0, |totals| totals.latency.as_secs_f64()),
             p50_seconds: quantile(0.5),
             p99_seconds: quantile(0.99),
+            latency_buckets: totals
+                .map(|totals| totals.latency_buckets().map(LatencyBucket::of).collect())
+                .unwrap_or_default(),
+            queue_seconds: totals.map_or(0.0, |totals| totals.queue_wait.as_secs_f64()),
             cpu_seconds: totals.map_or(0.0, |totals| totals.cpu.as_secs_f64()),
             memory_bytes_max: totals.map_or(0, |totals| totals.memory_bytes_max),
+            kept: totals.map_or(0, |totals| totals.kept),
+            bytes_in: totals.map_or(0, |totals| totals.bytes_in),
+            bytes_out: totals.map_or(0, |totals| totals.bytes_out),
             log_dropped_lines: totals.map_or(0, |totals| totals.log_dropped_lines),
         }
+    }
+}
+
+impl LatencyBucket {
+    fn of((bound, calls): (Option<Duration>, u64)) -> Self {
+        Self { at_most_seconds: bound.map(|bound| bound.as_secs_f64()), calls }
     }
 }
 
