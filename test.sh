@@ -37,6 +37,7 @@ install_packages() { # PACKAGE...
 # The guests that are too large to commit, built once and kept.
 build_interop_guests() {
     local node=$SAMARA_INTEROP_DIR/tools/node-22
+    command -v chromium >/dev/null || install_packages chromium || return 1
     python3 -m pip --version >/dev/null 2>&1 || install_packages python3 python3-pip || return 1
     # componentize-js needs node 22.12, or of the 20 line 20.19.
     if ! node -e 'const [a, b] = process.versions.node.split(".").map(Number); process.exit(a > 22 || (a == 22 && b >= 12) || (a == 20 && b >= 19) ? 0 : 1)' 2>/dev/null || ! command -v npm >/dev/null; then

@@ -1,6 +1,6 @@
 //! What takes more than Rust or more than a minute, behind the feature `external-tests`: guests that are too large to
-//! commit, of toolchains that bring a language's whole runtime, schemathesis on the admin API, and a long run of hostile
-//! requests.
+//! commit, of toolchains that bring a language's whole runtime, schemathesis on the admin API, a browser on the console, and a
+//! long run of hostile requests.
 //!
 //! `./test.sh` builds and installs them, and they are looked for in `$SAMARA_INTEROP_DIR`.
 
@@ -81,6 +81,11 @@ fn python_is_served() {
     serving.answers("GET /spin", "", 504, "the application ran over its cpu limit");
     assert!(serving.request("GET /raise", &[], "").status >= 500);
     serving.answers("GET /", "", 200, "Hello from Python!");
+}
+
+#[test]
+fn the_console_shows_hostile_words_as_text_in_a_browser() {
+    crate::console::in_a_browser();
 }
 
 #[test]

@@ -15,6 +15,7 @@
 mod bad_input;
 mod call;
 mod command_line;
+mod console;
 mod explain;
 #[cfg(feature = "external-tests")]
 mod external;

@@ -1,4 +1,4 @@
-//! The operator's address: metrics, health, and the API that shows and changes what is served.
+//! The operator's address: metrics, health, the API that shows and changes what is served, and the console, its page.
 //!
 //! Reading is open to whoever reaches the address, which is loopback unless the operator says otherwise; nothing shown
 //! holds a secret (values of `env` and `config` grants stay inside). Changing takes the token, whoever asks. `guard.rs`
@@ -7,6 +7,7 @@
 //! A path is one line in [`PATHS`], and its handler's `utoipa::path` is its place in the OpenAPI document.
 
 mod apps;
+mod console;
 mod document;
 mod guard;
 mod health;
@@ -31,6 +32,7 @@ use std::{
 use anyhow::Context as _;
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
+use headers::HeaderMapExt as _;
 use http::{HeaderValue, Method, StatusCode, header};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
@@ -58,8 +60,10 @@ const PAUSE: Duration = Duration::from_millis(50);
 type Response = http::Response<Full<Bytes>>;
 type Handler = fn(Asked) -> BoxFuture<'static, Result<Response, Problem>>;
 
-/// Every path of the address. `document.rs` has a test that this and the OpenAPI document list the same.
-const PATHS: &[(Method, &str, Handler)] = &[
+type Path = (Method, &'static str, Handler);
+
+/// Every path of the address but the console's. `document.rs` has a test that this and the OpenAPI document list the same.
+const PATHS: &[Path] = &[
     (Method::GET, "/metrics", |asked| health::metrics(asked).boxed()),
     (Method::GET, "/livez", |asked| health::livez(asked).boxed()),
     (Method::GET, "/readyz", |asked| health::readyz(asked).boxed()),
@@ -127,7 +131,7 @@ impl Admin {
     pub fn new(deployment: Arc<Deployment>, token: Option<Token>, names: Names) -> anyhow::Result<Arc<Self>> {
         let metrics = Arc::clone(deployment.runtime().metrics());
         let mut paths = RouteTable::new();
-        for (method, path, handler) in PATHS {
+        for (method, path, handler) in PATHS.iter().chain(console::PATHS) {
             let added = paths.insert(None, std::slice::from_ref(method), &path.parse()?, *handler);
             added.map_err(|conflict| anyhow::anyhow!("{conflict}"))?;
         }
@@ -184,7 +188,8 @@ impl Admin {
                 let (handler, params) = (*found.value, found.params);
                 let accept = parts.headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
                 let (query, accept) = (parts.uri.query().map(str::to_owned), accept.unwrap_or_default().to_owned());
-                let asked = Asked { params, query, accept, body, admin: self };
+                let if_none_match = parts.headers.typed_get();
+                let asked = Asked { params, query, accept, if_none_match, body, admin: self };
                 return handler(asked).await.unwrap_or_else(Problem::response);
             }
             Err(Miss::Method(allowed)) => {
@@ -198,7 +203,9 @@ impl Admin {
             }
             Err(Miss::NotFound) => Problem::new(
                 StatusCode::NOT_FOUND,
-                format!("nothing is at `{path}`; try /metrics, /livez, /readyz, /v1/apps or /v1/openapi.json"),
+                format!(
+                    "nothing is at `{path}`; try / with a browser, /metrics, /livez, /readyz, /v1/apps or /v1/openapi.json"
+                ),
             ),
             Err(Miss::BadPath | Miss::TooLong) => Problem::bad_request("the path is not one that could be here"),
         };

@@ -38,7 +38,7 @@ pub(super) async fn take(asked: Asked) -> Result<Response, Problem> {
         return Err(Problem::bad_request(format!("`{seconds}` seconds are not from 1 to {MAX_SECONDS}")));
     }
     let id = asked.app()?;
-    let name = asked.params.iter().find(|(name, _)| **name == *"workload").map_or("", |(_, value)| value.as_str());
+    let name = asked.param("workload");
     let deployed = asked.admin.deployment.app(&id);
     let version = deployed.as_ref().and_then(|deployed| deployed.main());
     let workload = version.and_then(|version| version.workloads.iter().find(|workload| *workload.id.name == *name));

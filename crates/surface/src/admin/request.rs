@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use headers::IfNoneMatch;
 use http::{HeaderValue, StatusCode, header};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
@@ -23,17 +24,21 @@ pub(super) struct Asked {
     pub(super) query: Option<String>,
     /// What whoever asks would read.
     pub(super) accept: String,
+    /// The versions of the answer that whoever asks has.
+    pub(super) if_none_match: Option<IfNoneMatch>,
     pub(super) body: Incoming,
 }
 
 impl Asked {
+    /// What a parameter of the path stands for.
+    pub(super) fn param(&self, wanted: &str) -> &str {
+        let found = self.params.iter().find(|(name, _)| **name == *wanted);
+        found.map(|(_, value)| value.as_str()).unwrap_or_default()
+    }
+
     /// The app that the path names.
     pub(super) fn app(&self) -> Result<AppId, Problem> {
-        let of = |wanted: &str| {
-            let found = self.params.iter().find(|(name, _)| **name == *wanted);
-            found.map(|(_, value)| value.as_str()).unwrap_or_default()
-        };
-        AppId::new(of("tenant"), of("app")).map_err(|error| Problem::bad_request(error.to_string()))
+        AppId::new(self.param("tenant"), self.param("app")).map_err(|error| Problem::bad_request(error.to_string()))
     }
 
     /// The query as a type: each name once, each value as its field's JSON or as text.
