@@ -4,7 +4,7 @@
 //! holds a secret (values of `env` and `config` grants stay inside). Changing takes the token, whoever asks. `guard.rs`
 //! keeps web pages from reaching in through an operator's browser.
 //!
-//! A path is one line in [`PATHS`], and its handler's `utoipa::path` is its place in the OpenAPI document.
+//! A path is one line in `PATHS`, and its handler's `utoipa::path` is its place in the OpenAPI document.
 
 mod apps;
 mod console;

@@ -58,7 +58,7 @@ pub enum AppsAction {
         /// The manifest, or the folder that holds it
         #[arg(value_name = "MANIFEST|DIRECTORY")]
         path: PathBuf,
-        /// Percent of the requests that the new version gets; the one before keeps the rest [default: `weight` in [rollout], or 100]
+        /// Percent of the requests that the new version gets; the one before keeps the rest [default: `rollout.weight` of the manifest, or 100]
         #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(0..=100))]
         weight: Option<u32>,
     },

@@ -20,7 +20,7 @@ const MAX_BODY_BYTES: usize = 1 << 20;
 ///
 /// # Errors
 /// What a client would have been told, with the reason that only the log has otherwise: no route, a fault of the guest, a
-/// body that broke off, or no end within [`PATIENCE`].
+/// body that broke off, or no end within `PATIENCE`.
 pub async fn probe(routes: RouteTable<Backing>, canary: &Canary) -> Result<StatusCode, Fault> {
     let host = canary.host.as_deref().unwrap_or("localhost");
     let request = Request::get(format!("http://{host}{}", canary.path))
