@@ -6,6 +6,7 @@ use std::{
     future::Future,
     path::Path,
     sync::{Arc, Barrier},
+    task::Poll,
     thread,
     time::{Duration, Instant},
 };
@@ -99,27 +100,23 @@ fn first_answer(name: &str, bytes: &[u8]) -> anyhow::Result<Duration> {
 /// What an instance that waits for its next call holds, in KiB of memory that is no file's.
 fn idle_kib(bytes: &[u8]) -> anyhow::Result<f64> {
     const INSTANCES: u32 = 10_000;
-    let host = Host::with(PoolSize::small(INSTANCES), None);
+    let host = Host::with(PoolSize::small(INSTANCES + 1), None);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let workload = host.load_now("idle", bytes, Shape::Function, INSTANCES).await?;
         host.add(&workload).await?;
         let before = anonymous_bytes()?;
-        // All are asked for before the first task runs, so that none finds another's instance idle.
-        let mut calls = tokio::task::JoinSet::new();
-        let local = tokio::task::LocalSet::new();
-        local
-            .run_until(async {
-                for _ in 0..INSTANCES {
-                    let (host, workload) = (host.clone(), Arc::clone(&workload));
-                    calls.spawn_local(async move { host.add(&workload).await });
-                }
-                while let Some(done) = calls.join_next().await {
-                    done??;
-                }
-                anyhow::Ok(())
-            })
-            .await?;
+        // All are asked for before the first guest's task runs, so that none finds another's instance idle.
+        let mut calls: Vec<_> = (0..INSTANCES).map(|_| Box::pin(host.add(&workload))).collect();
+        std::future::poll_fn(|context| {
+            Poll::Ready(calls.iter_mut().all(|call| call.as_mut().poll(context).is_pending()))
+        })
+        .await
+        .then_some(())
+        .context("a call ended before its guest ran")?;
+        for call in calls {
+            call.await?;
+        }
         let kept = workload.kept_instances();
         ensure!(kept >= INSTANCES as usize - 1, "only {kept} instances are kept");
         Ok((anonymous_bytes()?.saturating_sub(before)) as f64 / 1024.0 / kept as f64)
@@ -244,14 +241,7 @@ impl Host {
 
     fn with(size: PoolSize, cache: Option<samara_runtime::CodeCache>) -> Self {
         let compiler = Compiler::new(CompilerSettings { cache, ..CompilerSettings::default() });
-        Self {
-            runtime: Arc::new(Runtime::new(
-                samara_contract::ALL,
-                PoolSize::of_this_machine(None),
-                compiler,
-                Metrics::new(),
-            )),
-        }
+        Self { runtime: Arc::new(Runtime::new(samara_contract::ALL, size, compiler, Metrics::new())) }
     }
 
     fn load(&self, name: &str, bytes: &[u8], shape: Shape) -> anyhow::Result<Arc<Workload>> {
@@ -263,6 +253,7 @@ impl Host {
     async fn load_now(&self, name: &str, bytes: &[u8], shape: Shape, kept: u32) -> anyhow::Result<Arc<Workload>> {
         let mut limits = Limits::serve();
         limits.concurrency = limits.concurrency.max(kept);
+        limits.queue = limits.queue.max(kept);
         let definition = Definition {
             id: WorkloadId { tenant: Tenant::default(), app: "bench".into(), name: name.into() },
             bytes: bytes.to_vec().into(),
