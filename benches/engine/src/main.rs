@@ -66,7 +66,7 @@ fn main() -> anyhow::Result<()> {
     let first = first_answer("hello", &hello)?;
     println!(
         "{:<58} {:>9.2}",
-        "wasi:http hello of 88 KB in the cache, load and first answer",
+        "wasi:http hello of 66 KB in the cache, load and first answer",
         first.as_secs_f64() * 1e3
     );
     println!("\nKiB an instance");
