@@ -30,6 +30,9 @@ const DEADLINE: Duration = Duration::from_millis(100);
 const KILL_BOUND: Duration = Duration::from_millis(20);
 /// How much more memory may be in use afterwards, in percent.
 const GROWTH_PERCENT: u64 = 5;
+/// Runs of which one must stay within that: slots of the pool are touched for the first time at any time, and once; what
+/// leaks grows in each run.
+const MOST_RUNS: usize = 4;
 
 /// Attacks whose verdict comes soon, so that ten thousand do not take an hour.
 const QUICK: &[&str] = &[
@@ -170,6 +173,11 @@ impl Held {
         let rss = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse().ok());
         Self { descriptors: count("fd"), threads: count("task"), kilobytes: rss.unwrap() }
     }
+
+    /// Whether memory has grown no more from here to there than it may.
+    fn holds_about(&self, after: &Self) -> bool {
+        after.kilobytes * 100 <= self.kilobytes * (100 + GROWTH_PERCENT)
+    }
 }
 
 /// How long calls take that nothing but their deadline ends, sorted.
@@ -192,11 +200,18 @@ pub(crate) fn run() {
     let mut wrong = run_all(&serving, &good, &hostile, WARM_UP);
     let idle = || serving.metric("samara_pool_calls_in_use") == 0.0;
     assert!(eventually(idle));
-    let before = Held::by(&serving);
-    let began = Instant::now();
-    wrong.extend(run_all(&serving, &good, &hostile, REQUESTS));
-    let took = began.elapsed();
-    assert!(eventually(idle), "slots are lost");
+    let mut before = Held::by(&serving);
+    let mut took = Duration::ZERO;
+    for _ in 0..MOST_RUNS {
+        before = Held::by(&serving);
+        let began = Instant::now();
+        wrong.extend(run_all(&serving, &good, &hostile, REQUESTS));
+        took = began.elapsed();
+        assert!(eventually(idle), "slots are lost");
+        if before.holds_about(&Held::by(&serving)) {
+            break;
+        }
+    }
     assert!(
         wrong.is_empty(),
         "{} wrong: {}",
@@ -209,7 +224,7 @@ pub(crate) fn run() {
     let after = Held::by(&serving);
     println!("{REQUESTS} hostile and {REQUESTS} good requests in {took:.1?}; before: {before:?}; after: {after:?}");
     assert!(!leaked, "before: {before:?}, after: {after:?}");
-    assert!(after.kilobytes * 100 <= before.kilobytes * (100 + GROWTH_PERCENT), "before: {before:?}, after: {after:?}");
+    assert!(before.holds_about(&after), "before: {before:?}, after: {after:?}");
     let page = request(serving.admin, "GET /metrics", &[], b"").unwrap().body;
     let host = page.lines().filter(|line| line.contains("outcome=\"host\"") && !line.ends_with(" 0"));
     assert_eq!(host.collect::<Vec<_>>(), Vec::<&str>::new(), "{}", serving.log());
