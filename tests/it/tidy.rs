@@ -18,6 +18,7 @@ const NO_ARROWS: &[(&str, &[&str])] = &[
     ("samara-model", ENGINE),
     ("samara-telemetry", ENGINE),
     ("samara-inspect", ENGINE),
+    ("samara-artifact", ENGINE),
     ("samara-capability", ENGINE),
     ("samara-runtime", &["samara-contract", "samara-surface"]),
     ("samara-contract", &["samara-surface"]),
