@@ -21,14 +21,28 @@ pub const MAX_ERROR_BYTES: u64 = 64 << 10;
 pub const MAX_LAYERS: usize = 512;
 /// Manifests of one index, and referrers of one artifact.
 pub const MAX_MANIFESTS: usize = 512;
+/// Strings of one manifest or index, keys included: what its few megabytes may become in memory.
+pub const MAX_DOCUMENT_STRINGS: usize = 65_536;
 /// Indexes within indexes.
 pub const MAX_INDEX_DEPTH: usize = 4;
 /// Entries of one archive.
 pub const MAX_ARCHIVE_ENTRIES: usize = 20_000;
 /// How much larger an archive may be when it is unpacked.
 pub const MAX_EXPANSION: u64 = 100;
-/// Bytes of one archive that are unpacked in all.
+/// Bytes that an archive may unpack to before [`MAX_EXPANSION`] counts: small files compress as well as they like.
+pub const FREE_EXPANSION_BYTES: u64 = 8 << 20;
+/// Bytes of one archive that are unpacked in all, or of all layers of one image.
 pub const MAX_UNPACKED_BYTES: u64 = 2 << 30;
+/// The path of one entry of an archive.
+pub const MAX_NAME_BYTES: usize = 4096;
+/// The paths of all entries of an archive that are kept.
+pub const MAX_NAMES_BYTES: usize = 4 << 20;
+/// What describes one entry of a tar besides its header: a long name, extended attributes.
+pub const MAX_ENTRY_HEADER_BYTES: u64 = 1 << 20;
+/// What is read of a zip before its members are known.
+pub const MAX_ZIP_DIRECTORY_BYTES: u64 = 4 << 20;
+/// The window of a zstd stream, as a power of two: what its decoder keeps in memory.
+pub const MAX_ZSTD_WINDOW_LOG: u32 = 25;
 /// Redirects that one request follows.
 pub const MAX_REDIRECTS: usize = 5;
 /// Tries of one request, the first included.

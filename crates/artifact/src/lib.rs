@@ -9,6 +9,7 @@
 //! the store.
 
 pub mod bounds;
+pub mod document;
 mod error;
 mod reference;
 pub mod repository;
