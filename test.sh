@@ -3,7 +3,8 @@
 #   ./test.sh                   everything
 #   ./test.sh --interop=try     the same, but says and leaves out what could not be downloaded (what CI does)
 #   ./test.sh --interop=no      `cargo test --workspace` alone
-# Three kinds of test need more than Rust. The admin API is tested by schemathesis (PyPI). Guests too large to commit (JS, Python, Go) are built by guests/interop.sh, whose
+# Four kinds of test need more than Rust. The admin API is tested by schemathesis (PyPI). Registries and signatures are tested
+# with real ones (tests/registry-tools.sh installs docker-registry, skopeo, oras and cosign). Guests too large to commit (JS, Python, Go) are built by guests/interop.sh, whose
 # toolchains come from npm and PyPI into $SAMARA_INTEROP_DIR. And the suites of others are run from checkouts of them, if
 # $WASI_TESTSUITE, $WASM_TESTSUITE or $COMPONENT_MODEL_TESTSUITE name one (tests/conformance/README.md says how to get them).
 # A script rather than an xtask: all it does is start other programs, and it must work before anything is compiled.
@@ -55,19 +56,20 @@ build_interop_guests() {
         python3 -m pip install --quiet --disable-pip-version-check --target "$SAMARA_INTEROP_DIR/tools/schemathesis.partial" 'schemathesis==4.32.5' || return 1
         mv "$SAMARA_INTEROP_DIR/tools/schemathesis.partial" "$SAMARA_INTEROP_DIR/tools/schemathesis"
     fi
+    tests/registry-tools.sh "$SAMARA_INTEROP_DIR/tools" || return 1
     guests/interop.sh "$SAMARA_INTEROP_DIR"
 }
 
 cargo test --workspace --locked --no-fail-fast 2>&1 | tee -a "$log" || failed=yes
 
 if [ "$interop" != no ] && [ -x guests/interop.sh ]; then
-    say "guests of other toolchains"
+    say "guests of other toolchains, registries"
     if build_interop_guests; then
-        cargo test --workspace --locked --no-fail-fast --features samara/external-tests --test it external:: 2>&1 | tee -a "$log" || failed=yes
+        cargo test --workspace --locked --no-fail-fast --features samara/external-tests --test it -- external:: registries:: 2>&1 | tee -a "$log" || failed=yes
     elif [ "$interop" = try ]; then
-        say "NOT RUN: tests on JS, Python and Go guests (their toolchains could not be installed)"
+        say "NOT RUN: tests on JS, Python and Go guests and on registries (what they need could not be installed)"
     else
-        say "the JS, Python and Go guests could not be built; --interop=no leaves them out" >&2
+        say "what tests on JS, Python and Go guests and on registries need could not be installed; --interop=no leaves them out" >&2
         failed=yes
     fi
 fi
