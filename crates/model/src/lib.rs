@@ -3,6 +3,7 @@
 //! Plain data only: no I/O, no async runtime, no engine. One word per idea; the words are those of
 //! ARCHITECTURE.md and they are the same in code, configuration, logs and metrics.
 
+mod address;
 mod body;
 mod call;
 mod fault;
@@ -11,11 +12,13 @@ mod grant;
 mod hammer;
 mod limit;
 mod name;
+mod registry;
 mod unit;
 
 pub mod manifest;
 pub mod route;
 
+pub use address::not_public;
 pub use body::{Body, BodyError, empty, full};
 pub use call::{
     Call, Caller, ClientCertificate, Command, Encoding, Function, HttpCall, Reply, Shape, Sink, SinkClosed, Stdio,
@@ -26,5 +29,6 @@ pub use grant::{
 };
 pub use limit::{GUARDED_FEATURES, Limits};
 pub use name::{AppId, NameError, Tenant, WorkloadId};
+pub use registry::RegistryHost;
 pub use route::{Match, Miss, Pattern, Route, RouteTable};
 pub use unit::{UnitError, format_bytes, format_duration, parse_bytes, parse_duration, parse_rate};

@@ -19,7 +19,7 @@ use hyper_util::{
     client::legacy::connect::{Connected, Connection},
     rt::TokioIo,
 };
-use samara_model::Capability;
+use samara_model::{Capability, not_public};
 use tokio::{
     net::TcpStream,
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -27,7 +27,7 @@ use tokio::{
 };
 use tower_service::Service;
 
-use super::{EgressError, address::not_public, request::Origin};
+use super::{EgressError, request::Origin};
 use crate::{Denial, Recorder};
 
 /// Addresses of one name that are tried, at most.

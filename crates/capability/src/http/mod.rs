@@ -28,7 +28,6 @@ use tokio::{sync::Semaphore, time::timeout};
 
 use crate::{Denial, Recorder};
 
-mod address;
 mod body;
 mod connect;
 mod error;
@@ -36,7 +35,6 @@ mod request;
 #[cfg(test)]
 mod tests;
 
-pub use address::not_public;
 pub use connect::{Resolver, SystemResolver};
 pub use error::EgressError;
 
