@@ -51,3 +51,25 @@ pub const MAX_TRIES: u32 = 5;
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a body may stay without a byte.
 pub const STALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the whole of a small document may take: a manifest, a token, a list, an error.
+pub const DOCUMENT_TIMEOUT: Duration = Duration::from_secs(60);
+/// What a body must bring on average, once it was slower than that for [`SLOW_TIMEOUT`].
+pub const MIN_BYTES_PER_SECOND: u64 = 4 << 10;
+/// How long a body may be slower than [`MIN_BYTES_PER_SECOND`].
+pub const SLOW_TIMEOUT: Duration = Duration::from_secs(60);
+/// The wait before the second try.
+pub const FIRST_BACKOFF: Duration = Duration::from_millis(250);
+/// The longest wait between two tries, also where the server asks for more (`Retry-After`).
+pub const MAX_BACKOFF: Duration = Duration::from_secs(20);
+/// How long a credential helper may take.
+pub const HELPER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Tags of one repository that are listed.
+pub const MAX_TAGS: usize = 10_000;
+/// Pages of one list.
+pub const MAX_PAGES: usize = 100;
+/// Bytes of an answer's head.
+pub const MAX_HEAD_BYTES: u32 = 64 << 10;
+/// Fields of an answer's head.
+pub const MAX_HEAD_FIELDS: usize = 100;
+/// What is sent in one piece; a larger blob is sent in pieces of this size.
+pub const UPLOAD_CHUNK_BYTES: usize = 32 << 20;

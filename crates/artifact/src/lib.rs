@@ -12,6 +12,7 @@ pub mod bounds;
 pub mod document;
 mod error;
 mod reference;
+pub mod registry;
 pub mod repository;
 
 use bytes::Bytes;
