@@ -30,6 +30,7 @@ mod serve;
 mod serving;
 mod swap;
 mod tidy;
+mod tiered;
 mod tls;
 mod traces;
 

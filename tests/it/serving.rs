@@ -196,7 +196,6 @@ impl Serving {
     }
 
     /// The number of its process.
-    #[cfg(feature = "external-tests")]
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }

@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context as _, ensure};
 use http_body_util::BodyExt as _;
 use samara_model::{
-    Call, Caller, Encoding, Function, Grants, HttpCall, Limits, Reply, Shape, Tenant, WorkloadId, empty,
+    Call, Caller, Compile, Encoding, Function, Grants, HttpCall, Limits, Reply, Shape, Tenant, WorkloadId, empty,
 };
 use samara_runtime::{
     CodeKind, Compiler, CompilerSettings, Definition, EngineKey, Engines, PoolSize, Runtime, Workload, to_anyhow,
@@ -41,7 +41,7 @@ fn main() -> anyhow::Result<()> {
         let core = Arc::clone(&defaults);
         async move { core.call().await }
     })?;
-    let key = EngineKey { code: CodeKind { concurrency: false }, pooled: true };
+    let key = EngineKey { code: CodeKind::default(), pooled: true };
     let ours = Engines::new(PoolSize::of_this_machine(None), Gauge::default()).get(key)?.engine.clone();
     let ours = Arc::new(Core::new(&ours, &add)?);
     report("core module, the engine as Samara sets it up", move || {
@@ -264,6 +264,7 @@ impl Host {
             strict: false,
             features: Some(Vec::new()),
             reuse: if kept > 0 { 1_000 } else { 0 },
+            compile: Compile::Optimized,
             settings: serde_json::Value::Null,
             stores: BTreeMap::new(),
         };

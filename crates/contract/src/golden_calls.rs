@@ -12,14 +12,14 @@ use std::{
 };
 
 use http_body_util::BodyExt;
-use samara_model::{Call, Command, Encoding, Function, Reply, Shape, Stdio, empty};
+use samara_model::{Call, Command, Compile, Encoding, Function, Reply, Shape, Stdio, empty};
 use samara_runtime::{
-    CallTrace, Definition, Runtime, Workload,
+    CallTrace, Definition, Runtime, Tier, Workload,
     trace::{MAX_TRACE_LINES, Values},
 };
 use tokio::sync::mpsc;
 
-use crate::testing::{load, request, runtime};
+use crate::testing::{baseline_runtime, load, load_into, request, runtime};
 
 /// Lines a golden file may have: it is to be read.
 const MAX_LINES: usize = 120;
@@ -90,12 +90,16 @@ fn file_name(contract: &str, guest: &str) -> String {
 }
 
 /// Everything that crossed in one call, between the question and the answer.
-async fn record(contract: &str, guest: &str, asked: &Asked) -> String {
+async fn record(tier: Tier, contract: &str, guest: &str, asked: &Asked) -> String {
     let call = asked.call();
-    let workload = load(guest, call.shape(), |_| {}).await;
-    assert_eq!(workload.contract.name(), contract, "{guest}");
+    let (runtime, compile) = match tier {
+        Tier::Optimized => (runtime(), Compile::Optimized),
+        Tier::Baseline => (baseline_runtime(), Compile::Tiered),
+    };
+    let workload = load_into(runtime, guest, call.shape(), |definition| definition.compile = compile).await;
+    assert_eq!((workload.contract.name(), workload.tier()), (contract, tier), "{guest}");
     let mut told = follow(&workload);
-    let answer = match Runtime::call(runtime(), &workload, call).await {
+    let answer = match Runtime::call(runtime, &workload, call).await {
         Ok(Reply::Exit(code)) => format!("exit {code}"),
         Ok(Reply::Bytes(bytes)) => String::from_utf8_lossy(&bytes).into_owned(),
         Ok(Reply::Http(response)) => {
@@ -123,7 +127,7 @@ async fn crossings_are_as_the_golden_logs_have_them() {
     let update = std::env::var_os("UPDATE").is_some();
     let mut wrong = Vec::new();
     for (contract, guest, asked) in LOGS {
-        let mut log = record(contract, guest, asked).await;
+        let mut log = record(Tier::Optimized, contract, guest, asked).await;
         assert!(log.lines().count() <= MAX_LINES, "{guest}: a golden log of {} lines is not read", log.lines().count());
         let path = folder().join(file_name(contract, guest));
         if update {
@@ -131,14 +135,18 @@ async fn crossings_are_as_the_golden_logs_have_them() {
             continue;
         }
         let golden = std::fs::read_to_string(&path).unwrap_or_default();
-        for _ in 1..ATTEMPTS {
-            if log == golden {
-                break;
+        for tier in Tier::ALL {
+            for _ in 0..ATTEMPTS {
+                if log == golden {
+                    break;
+                }
+                log = record(tier, contract, guest, asked).await;
             }
-            log = record(contract, guest, asked).await;
-        }
-        if let Some((line, (expected, found))) = first_difference(&golden, &log) {
-            wrong.push(format!("{}:{line}\n  golden: {expected}\n  now:    {found}", path.display()));
+            if let Some((line, (expected, found))) = first_difference(&golden, &log) {
+                let (path, tier) = (path.display(), tier.as_str());
+                wrong.push(format!("{path}:{line}\n  golden: {expected}\n  now:    {found} ({tier} code)"));
+            }
+            log.clear();
         }
     }
     // A log that nothing compares would go stale.

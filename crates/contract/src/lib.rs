@@ -43,4 +43,6 @@ mod pool_tests;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
+mod tier_tests;
+#[cfg(test)]
 mod wasi_cloud_tests;

@@ -11,10 +11,11 @@ use std::{
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use samara_model::{
-    Body, Call, Caller, Encoding, Fault, Function, Grants, HttpCall, Limits, Reply, Shape, Tenant, WorkloadId,
+    Body, Call, Caller, Compile, Encoding, Fault, Function, Grants, HttpCall, Limits, Reply, Shape, Tenant, WorkloadId,
 };
 use samara_runtime::{Compiler, CompilerSettings, Definition, PoolSize, Runtime, Workload};
 use samara_telemetry::Metrics;
+use tokio::sync::Semaphore;
 
 /// How long a call may take before a test takes it for lost.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -26,8 +27,22 @@ pub(crate) fn runtime() -> &'static Arc<Runtime> {
 
 /// A runtime whose pool holds so many calls (16 at least).
 pub(crate) fn runtime_of(calls: u32) -> Arc<Runtime> {
-    let compiler = Compiler::new(CompilerSettings::default());
-    Arc::new(Runtime::new(crate::ALL, PoolSize::small(calls), compiler, Metrics::new()))
+    Arc::new(bare(calls))
+}
+
+/// A runtime in which `compile = "tiered"` is baseline code for good.
+pub(crate) fn baseline_runtime() -> &'static Arc<Runtime> {
+    static RUNTIME: OnceLock<Arc<Runtime>> = OnceLock::new();
+    RUNTIME.get_or_init(|| tiered_runtime(Arc::new(Semaphore::new(0))))
+}
+
+/// A runtime in which optimised code is made in these turns.
+pub(crate) fn tiered_runtime(turns: Arc<Semaphore>) -> Arc<Runtime> {
+    Arc::new(bare(32).with_improving(turns))
+}
+
+fn bare(calls: u32) -> Runtime {
+    Runtime::new(crate::ALL, PoolSize::small(calls), Compiler::new(CompilerSettings::default()), Metrics::new())
 }
 
 /// A guest of the repository, or a module as text.
@@ -58,6 +73,7 @@ pub(crate) fn definition(guest: &str, shape: Shape) -> Definition {
         strict: false,
         features: Some(Vec::new()),
         reuse: 0,
+        compile: Compile::Optimized,
         settings: serde_json::Value::Null,
         stores: BTreeMap::new(),
     }
@@ -69,7 +85,7 @@ pub(crate) async fn load(guest: &str, shape: Shape, change: impl FnOnce(&mut Def
 
 /// The same for a runtime of one's own, whose pool nobody else uses.
 pub(crate) async fn load_into(
-    runtime: &Runtime,
+    runtime: &Arc<Runtime>,
     guest: &str,
     shape: Shape,
     change: impl FnOnce(&mut Definition),

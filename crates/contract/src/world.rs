@@ -32,5 +32,5 @@ pub(crate) fn link(target: LinkTarget<'_>) -> wasmtime::Result<()> {
 
 /// The engine a component needs: component concurrency only for those that use WASI 0.3 or its async types.
 pub(crate) fn code_kind(module: &Module) -> CodeKind {
-    CodeKind { concurrency: module.features.contains("component-model-async") }
+    CodeKind { concurrency: module.features.contains("component-model-async"), ..CodeKind::default() }
 }

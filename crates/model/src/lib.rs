@@ -6,6 +6,7 @@
 mod address;
 mod body;
 mod call;
+mod compile;
 mod fault;
 mod grant;
 #[cfg(test)]
@@ -23,6 +24,7 @@ pub use body::{Body, BodyError, empty, full};
 pub use call::{
     Call, Caller, ClientCertificate, Command, Encoding, Function, HttpCall, Reply, Shape, Sink, SinkClosed, Stdio,
 };
+pub use compile::Compile;
 pub use fault::{Fault, Limit, Severity};
 pub use grant::{
     AddressRule, Capability, FsGrant, Grants, HttpGrant, KvGrant, KvOperation, NetGrant, OriginRule, ParseGrantError,

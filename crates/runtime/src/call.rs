@@ -20,10 +20,11 @@ use tokio::{sync::oneshot, task::JoinHandle};
 use wasmtime::{CallHook, Store, UpdateDeadline};
 
 use crate::{
-    After, Backtrace, Failure, Guest, Live, ReplyTo, Runtime, Workload,
+    After, Backtrace, Failure, Guest, Live, ReplyTo, Runtime, Tier, Workload,
     error::{Stopped, backtrace, fault_of, limit},
     meter::{Meter, Metered},
     pool::Reserved,
+    tier::Prepared,
     trace,
     workload::{Admitted, Idle},
 };
@@ -56,7 +57,7 @@ impl Runtime {
         let kept = workload.idle.lock().pop();
         let instance = match kept {
             Some(idle) => Instance::Kept(idle),
-            None => Instance::Fresh(self.reserve(workload).await.inspect_err(|fault| refused(workload, fault, began))?),
+            None => self.reserve(workload).await.inspect_err(|fault| refused(workload, fault, began))?,
         };
         drop(queued);
         let (sender, receiver) = oneshot::channel();
@@ -102,11 +103,13 @@ impl Runtime {
         }
     }
 
-    pub(crate) async fn reserve(&self, workload: &Workload) -> Result<Reserved, Fault> {
-        if let Some(reserved) = workload.engine.gate.try_reserve(workload.footprint) {
-            return Ok(reserved);
-        }
-        workload.reserve(|| self.evict_idle()).await
+    pub(crate) async fn reserve(&self, workload: &Workload) -> Result<Instance, Fault> {
+        let prepared = workload.tiers.now();
+        let reserved = match prepared.engine.gate.try_reserve(prepared.footprint) {
+            Some(reserved) => reserved,
+            None => workload.reserve(prepared, || self.evict_idle()).await?,
+        };
+        Ok(Instance::Fresh(prepared.tier, reserved))
     }
 }
 
@@ -162,7 +165,7 @@ fn counted(call: Call, workload: &Arc<Workload>) -> Call {
 
 pub(crate) enum Instance {
     Kept(Idle),
-    Fresh(Reserved),
+    Fresh(Tier, Reserved),
 }
 
 /// The task that runs one guest.
@@ -180,12 +183,13 @@ impl Run {
         let meter = Arc::clone(&account.meter);
         // Dropped in reverse order, also when this task is aborted: the store before the slots it stands in, or the next call
         // would be let in before there is room for it.
-        let (reserved, mut live, served) = match instance.enter(&workload, &mut call, &meter) {
+        let prepared = workload.tiers.of(instance.tier());
+        let (reserved, mut live, served) = match instance.enter(&workload, prepared, &mut call, &meter) {
             Ok(instance) => instance,
             Err(fault) => return account.end(Err(fault)),
         };
         let ticking = runtime.engines.tick();
-        let guest = workload.ready.serve(&mut live, call, reply);
+        let guest = prepared.ready.serve(&mut live, call, reply);
         let metered = Metered { meter: Arc::clone(&meter), guest };
         let served_result = match limits.deadline {
             None => metered.await,
@@ -208,9 +212,9 @@ impl Run {
         }
         account.end(result.map(drop));
         if keep {
-            workload.keep(Idle::new(&workload, live, reserved, served + 1));
+            workload.keep(Idle::new(&workload, live, prepared.tier, reserved, served + 1));
             // Whoever began to wait for slots while this call ran would wait for ever behind an idle instance.
-            if workload.engine.gate.has_waiting() {
+            if prepared.engine.gate.has_waiting() {
                 runtime.evict_idle();
             }
         }
@@ -218,23 +222,32 @@ impl Run {
 }
 
 impl Instance {
+    /// Which code it runs.
+    pub(crate) fn tier(&self) -> Tier {
+        match self {
+            Self::Kept(idle) => idle.tier,
+            Self::Fresh(tier, _) => *tier,
+        }
+    }
+
     /// A guest for this call: the kept one, or a new one in the slots that were reserved.
     pub(crate) fn enter(
         self,
         workload: &Workload,
+        prepared: &Prepared,
         call: &mut Call,
         meter: &Arc<Meter>,
     ) -> Result<(Reserved, Live, u32), Fault> {
-        let abi = workload.ready.open(call);
+        let abi = prepared.ready.open(call);
         match self {
             Self::Kept(Idle { mut live, reserved, served, .. }) => {
                 live.store.data_mut().renew(meter, abi);
                 Ok((reserved, live, served))
             }
-            Self::Fresh(reserved) => {
+            Self::Fresh(_, reserved) => {
                 let guest = Guest::new(&workload.authority, meter, call, abi)
                     .map_err(|error| Fault::Config(format!("{error:#}")))?;
-                let mut store = Store::new(&workload.engine.engine, guest);
+                let mut store = Store::new(&prepared.engine.engine, guest);
                 bound(&mut store, workload);
                 Ok((reserved, Live { store, instance: None }, 0))
             }

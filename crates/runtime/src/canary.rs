@@ -21,16 +21,17 @@ impl Runtime {
     /// The fault that every call of this version would end in.
     pub async fn try_instance(self: &Arc<Self>, workload: &Arc<Workload>) -> Result<(), Fault> {
         let _admitted = workload.admit().await?;
-        let reserved = self.reserve(workload).await?;
+        let instance = self.reserve(workload).await?;
         let limits = workload.limits();
         let meter = Arc::new(Meter::new(limits.cpu, limits.host_calls));
         let mut call = nothing(workload.shape);
         // The slots outlive the store that stands in them.
-        let (_reserved, mut live, _) = crate::call::Instance::Fresh(reserved).enter(workload, &mut call, &meter)?;
+        let prepared = workload.tiers.of(instance.tier());
+        let (_reserved, mut live, _) = instance.enter(workload, prepared, &mut call, &meter)?;
         let _ticking = self.engines.tick();
         let store = &mut live.store;
         let guest = async {
-            match &workload.linked {
+            match &prepared.linked {
                 Linked::Module(pre) => pre.instantiate_async(store).await.map(drop),
                 Linked::Component(pre) => pre.instantiate_async(store).await.map(drop),
             }

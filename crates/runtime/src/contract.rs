@@ -122,7 +122,7 @@ pub trait Contract: Send + Sync + 'static {
 
     /// The engine this module needs.
     fn code_kind(&self, _module: &Module) -> CodeKind {
-        CodeKind { concurrency: false }
+        CodeKind::default()
     }
 
     /// Defines everything guests of this ABI may import. Called once per engine and kind of module, at the first load.

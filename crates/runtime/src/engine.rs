@@ -1,9 +1,9 @@
 //! The engines of one process, keyed by what changes a guest's code or where its memory comes from.
 //!
-//! An [`Engines`] builds each engine when it is first needed and keeps one epoch ticker for all of them. Two things
+//! An [`Engines`] builds each engine when it is first needed and keeps one epoch ticker for all of them. Three things
 //! select an engine: whether a guest needs component concurrency (WASI 0.3; switching it on costs every other guest
-//! about 10 us a call) and whether it fits a slot of the pool. The second does not change compiled code, so the code
-//! cache has one entry for both.
+//! about 10 us a call), which compiler its code is from, and whether it fits a slot of the pool. The last does not change
+//! compiled code, so the code cache has one entry for both.
 
 use std::{
     fmt,
@@ -17,10 +17,13 @@ use std::{
 
 use parking_lot::{Condvar, Mutex};
 use samara_telemetry::Gauge;
-use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
+use wasmtime::{
+    Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Strategy, WasmBacktraceDetails,
+};
 
 use crate::{
     pool::{Footprint, PoolGate, PoolSize},
+    tier::Tier,
     to_anyhow,
 };
 
@@ -38,10 +41,12 @@ const KEEP_RESIDENT_BYTES: usize = 1 << 20;
 const TABLE_KEEP_RESIDENT_BYTES: usize = 64 << 10;
 
 /// What makes two engines compile different code. Part of the code cache's key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct CodeKind {
     /// Component concurrency: needed by WASI 0.3, and slower for everybody else.
     pub concurrency: bool,
+    /// The compiler. Contracts leave this at its default: it is the workload that chooses.
+    pub tier: Tier,
 }
 
 /// Which engine a guest runs on.
@@ -70,13 +75,20 @@ pub struct Engines {
     size: PoolSize,
     in_use: Gauge,
     ticker: Arc<Ticker>,
-    built: [OnceLock<Arc<EngineHandle>>; 4],
+    built: [OnceLock<Arc<EngineHandle>>; 8],
+    gates: [OnceLock<PoolGate>; 4],
 }
 
 impl Engines {
     /// No engine is built yet; pools will have this size, and `in_use` is the metric of their calls.
     pub fn new(size: PoolSize, in_use: Gauge) -> Self {
-        Self { size, in_use, ticker: Arc::default(), built: [const { OnceLock::new() }; 4] }
+        Self {
+            size,
+            in_use,
+            ticker: Arc::default(),
+            built: [const { OnceLock::new() }; 8],
+            gates: [const { OnceLock::new() }; 4],
+        }
     }
 
     /// The size of each pool.
@@ -89,12 +101,16 @@ impl Engines {
     /// # Errors
     /// The engine refuses its configuration, typically because the address space for the pool cannot be reserved.
     pub fn get(&self, key: EngineKey) -> anyhow::Result<Arc<EngineHandle>> {
-        let [a, b, c, d] = &self.built;
-        let slot = match (key.code.concurrency, key.pooled) {
-            (false, false) => a,
-            (false, true) => b,
-            (true, false) => c,
-            (true, true) => d,
+        let [a, b, c, d, e, f, g, h] = &self.built;
+        let slot = match (key.code.tier, key.code.concurrency, key.pooled) {
+            (Tier::Optimized, false, false) => a,
+            (Tier::Optimized, false, true) => b,
+            (Tier::Optimized, true, false) => c,
+            (Tier::Optimized, true, true) => d,
+            (Tier::Baseline, false, false) => e,
+            (Tier::Baseline, false, true) => f,
+            (Tier::Baseline, true, false) => g,
+            (Tier::Baseline, true, true) => h,
         };
         if let Some(handle) = slot.get() {
             return Ok(Arc::clone(handle));
@@ -119,9 +135,21 @@ impl Engines {
             config.allocation_strategy(InstanceAllocationStrategy::Pooling(self.size.to_config(key.code.concurrency)));
         }
         let engine = Engine::new(&config).map_err(to_anyhow)?;
-        let capacity =
-            if key.pooled { self.size.capacity() } else { Footprint { calls: self.size.calls, ..Footprint::MAX } };
-        Ok(EngineHandle { engine, key, gate: PoolGate::new(capacity, self.in_use.clone()) })
+        Ok(EngineHandle { engine, key, gate: self.gate(key) })
+    }
+
+    /// The gate of an engine's pool. The two tiers of a workload share one: while one takes over from the other, both
+    /// together hold no more than the machine was measured for.
+    fn gate(&self, key: EngineKey) -> PoolGate {
+        let [a, b, c, d] = &self.gates;
+        let (slot, capacity) = match (key.code.concurrency, key.pooled) {
+            (false, false) => (a, None),
+            (false, true) => (b, Some(self.size.capacity())),
+            (true, false) => (c, None),
+            (true, true) => (d, Some(self.size.capacity())),
+        };
+        let capacity = capacity.unwrap_or(Footprint { calls: self.size.calls, ..Footprint::MAX });
+        slot.get_or_init(|| PoolGate::new(capacity, self.in_use.clone())).clone()
     }
 }
 
@@ -138,9 +166,17 @@ pub fn config(kind: CodeKind) -> Config {
     config.wasm_backtrace_details(WasmBacktraceDetails::Disable);
     config.shared_memory(false);
     config.wasm_memory64(true);
-    config.wasm_gc(true);
-    config.wasm_function_references(true);
-    config.wasm_exceptions(true);
+    match kind.tier {
+        Tier::Optimized => {
+            config.wasm_gc(true);
+            config.wasm_function_references(true);
+            config.wasm_exceptions(true);
+        }
+        // What this compiler does not know it switches off by itself.
+        Tier::Baseline => {
+            config.strategy(Strategy::Winch);
+        }
+    }
     config
 }
 

@@ -172,7 +172,7 @@ fn memory_limit(read: &dyn Fn(&str) -> Option<String>) -> Option<(u64, &'static 
 }
 
 /// Hands out footprints in order of arrival.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct PoolGate {
     shared: Arc<Shared>,
     capacity: Footprint,

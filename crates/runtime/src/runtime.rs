@@ -10,19 +10,20 @@ use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use samara_capability::kv;
 use samara_inspect::{Encoding, Module};
-use samara_model::{Fault, GUARDED_FEATURES, Grants, Limits, Shape, Tenant, WorkloadId, format_bytes};
+use samara_model::{Compile, Fault, GUARDED_FEATURES, Grants, Limits, Shape, Tenant, WorkloadId, format_bytes};
 use samara_telemetry::Metrics;
 use tokio::sync::Semaphore;
 use wasmtime::component;
 
 use crate::{
-    Code, Compiler, Confidence, Contract, Fit, Guest, LinkTarget, Linked, Loaded, Workload,
+    Code, Compiler, Confidence, Contract, Fit, Guest, LinkTarget, Linked, Loaded, Tier, Workload,
     authority::Authority,
     backtrace::Source,
     engine::{EngineHandle, EngineKey, Engines},
     faults::LastFaults,
     pool::{Footprint, PoolSize},
     tenant::{Quota, TenantAccount},
+    tier::{Material, Prepared, Tiers},
     unknown,
 };
 
@@ -31,7 +32,10 @@ pub struct Runtime {
     contracts: &'static [&'static dyn Contract],
     wasi03: bool,
     pub(crate) engines: Engines,
-    compiler: Compiler,
+    tiered: bool,
+    pub(crate) compiler: Compiler,
+    /// Turns of compilations that nobody waits for.
+    pub(crate) improving: Arc<Semaphore>,
     metrics: Arc<Metrics>,
     tenants: Mutex<HashMap<Tenant, Arc<TenantAccount>>>,
     workloads: RwLock<Vec<std::sync::Weak<Workload>>>,
@@ -78,6 +82,8 @@ pub struct Definition {
     pub features: Option<Vec<String>>,
     /// Calls one instance may serve; 0 and 1 are a fresh instance per call.
     pub reuse: u32,
+    /// Whether it may answer with baseline code before its optimised code is there.
+    pub compile: Compile,
     /// The contract's own settings.
     pub settings: serde_json::Value,
     /// The tenant's stores by name; those in `grants.kv` are lent.
@@ -98,6 +104,8 @@ impl Runtime {
             contracts,
             wasi03: true,
             engines: Engines::new(size, host.pool_calls_in_use.clone()),
+            tiered: true,
+            improving: Arc::new(Semaphore::new((compiler.limits().at_once / 2).clamp(1, Semaphore::MAX_PERMITS))),
             compiler,
             metrics,
             tenants: Mutex::default(),
@@ -110,6 +118,19 @@ impl Runtime {
     #[must_use]
     pub fn with_wasi03(self, allowed: bool) -> Self {
         Self { wasi03: allowed, ..self }
+    }
+
+    /// Whether the baseline compiler may be used. Workloads that ask for it wait for optimised code otherwise.
+    #[must_use]
+    pub fn with_tiered(self, allowed: bool) -> Self {
+        Self { tiered: allowed, ..self }
+    }
+
+    /// The turns that optimised code takes to be made behind baseline code; while there is none, baseline code goes on
+    /// serving. The default is one for each two compilations at once, so that first answers need not wait for it.
+    #[must_use]
+    pub fn with_improving(self, turns: Arc<Semaphore>) -> Self {
+        Self { improving: turns, ..self }
     }
 
     /// The contracts it speaks, most specific first.
@@ -154,7 +175,7 @@ impl Runtime {
     ///
     /// # Errors
     /// `Fault::Config` names what is refused and what would fix it.
-    pub async fn load(&self, definition: Definition) -> Result<Arc<Workload>, Fault> {
+    pub async fn load(self: &Arc<Self>, definition: Definition) -> Result<Arc<Workload>, Fault> {
         let id = &definition.id;
         let module =
             Module::read(&definition.bytes).map_err(|error| Fault::Config(format!("workload `{id}`: {error}")))?;
@@ -163,29 +184,30 @@ impl Runtime {
         let mut warnings = check_needs(contract, &module, &definition)?;
 
         self.check_features(&module, &definition)?;
-        let kind = contract.code_kind(&module);
-        let placed = self.place(&module, &definition, kind)?;
-        if let Some(why) = &placed.on_demand {
+        let on_demand = self.place(&module, &definition)?;
+        if let Some(why) = &on_demand {
             warnings.push(format!("instances are allocated on demand, which is slower than from the pool: {why}"));
         }
-        let code = self.compiler.code(&placed.engine, &module, &definition.bytes).await?;
-        let footprint = footprint(&module, &code, kind.concurrency);
-        if !placed.engine.gate.can_hold(footprint) {
-            return Err(Fault::Config(format!(
-                "workload `{id}`: one instance needs {footprint:?}, more than the whole pool holds"
-            )));
+        let asked = definition.compile == Compile::Tiered;
+        if asked && !self.tiered {
+            warnings.push(
+                "the baseline compiler is switched off here, so it waits for optimised code; `tiered = true` in [engine] of the host file would allow it"
+                    .to_owned(),
+            );
         }
-        let linked = self
-            .link(contract, &placed.engine, &code, definition.strict, &mut warnings)
-            .map_err(|why| Fault::Config(format!("workload `{id}`: {why}")))?;
-        let loaded = Loaded {
-            module: &module,
-            code: &code,
-            linked: linked.clone(),
+        let material = Material {
+            id: id.clone(),
+            concurrency: contract.code_kind(&module).concurrency,
+            pooled: on_demand.is_none(),
+            bytes: definition.bytes,
+            module,
+            contract,
             shape: fit.shape,
-            settings: &definition.settings,
+            settings: definition.settings,
+            strict: definition.strict,
         };
-        let ready = contract.prepare(loaded).await?;
+        let prepared = self.prepare_first(&material, asked && self.tiered, &mut warnings).await?;
+        let tier = prepared.tier;
 
         let authority = Authority::new(
             id.clone(),
@@ -197,29 +219,53 @@ impl Runtime {
         );
         let workload = Arc::new(Workload {
             id: id.clone(),
-            digest: module.sha256.clone(),
+            digest: material.module.sha256.clone(),
             contract,
             shape: fit.shape,
-            pooled: placed.on_demand.is_none(),
+            pooled: material.pooled,
             warnings,
-            ready,
-            engine: placed.engine,
-            footprint,
+            tiers: Tiers::new(prepared),
             running: Arc::new(Semaphore::new(authority.limits.concurrency as usize)),
             queued: 0.into(),
             reuse: definition.reuse,
             idle: Mutex::default(),
             resting: false.into(),
-            linked,
             trace: std::sync::OnceLock::new(),
             faults: LastFaults::default(),
-            source: Source::find(&definition.bytes),
+            source: Source::find(&material.bytes),
             authority: Arc::new(authority),
         });
         let mut workloads = self.workloads.write();
         workloads.retain(|known| known.strong_count() > 0);
         workloads.push(Arc::downgrade(&workload));
+        drop(workloads);
+        if tier == Tier::Baseline {
+            self.improve(&workload, material);
+        }
         Ok(workload)
+    }
+
+    /// Links code and makes it ready to be called.
+    pub(crate) async fn prepare_code(
+        &self,
+        material: &Material,
+        engine: Arc<EngineHandle>,
+        code: &Code,
+        warnings: &mut Vec<String>,
+    ) -> Result<Prepared, Fault> {
+        let Material { id, contract, module, .. } = material;
+        let footprint = footprint(module, code, material.concurrency);
+        if !engine.gate.can_hold(footprint) {
+            return Err(Fault::Config(format!(
+                "workload `{id}`: one instance needs {footprint:?}, more than the whole pool holds"
+            )));
+        }
+        let linked = self
+            .link(*contract, &engine, code, material.strict, warnings)
+            .map_err(|why| Fault::Config(format!("workload `{id}`: {why}")))?;
+        let (shape, settings) = (material.shape, &material.settings);
+        let ready = contract.prepare(Loaded { module, code, linked: linked.clone(), shape, settings }).await?;
+        Ok(Prepared { tier: engine.key.code.tier, ready, engine, footprint, linked })
     }
 
     /// Refuses what the operator or the workload has not switched on.
@@ -242,10 +288,9 @@ impl Runtime {
         Ok(())
     }
 
-    /// From the pool if it fits a slot, on demand otherwise.
-    fn place(&self, module: &Module, definition: &Definition, code: crate::CodeKind) -> Result<Placed, Fault> {
+    /// Why its instances cannot come from the pool, if they cannot.
+    fn place(&self, module: &Module, definition: &Definition) -> Result<Option<String>, Fault> {
         let limit = definition.limits.memory_bytes;
-        let on_demand = self.engines.pool_size().misfit(module, limit);
         let footprint = &module.footprint;
         if footprint.max_memory_min_bytes > limit {
             return Err(Fault::Config(format!(
@@ -255,10 +300,14 @@ impl Runtime {
                 format_bytes(limit)
             )));
         }
-        let engine = self.engines.get(EngineKey { code, pooled: on_demand.is_none() }).map_err(|error| {
+        Ok(self.engines.pool_size().misfit(module, limit))
+    }
+
+    /// The engine for a key.
+    pub(crate) fn engine(&self, key: EngineKey) -> Result<Arc<EngineHandle>, Fault> {
+        self.engines.get(key).map_err(|error| {
             Fault::Host(format!("building an engine: {error:#}; a smaller pool needs less address space: set `instances` in the host file"))
-        })?;
-        Ok(Placed { engine, on_demand })
+        })
     }
 
     fn link(
@@ -327,11 +376,6 @@ impl Runtime {
         self.linkers.lock().insert(key, linker.clone());
         Ok(linker)
     }
-}
-
-struct Placed {
-    engine: Arc<EngineHandle>,
-    on_demand: Option<String>,
 }
 
 /// Every contract's verdict on a module, in table order.

@@ -14,12 +14,12 @@ use samara_telemetry::WorkloadMetrics;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
-    CallTrace, Contract, FaultRecord, Linked, Live, Ready,
+    CallTrace, Contract, FaultRecord, Live, Tier,
     authority::Authority,
     backtrace::Source,
-    engine::EngineHandle,
     faults::LastFaults,
-    pool::{Footprint, Reserved},
+    pool::Reserved,
+    tier::{Prepared, Tiers},
 };
 
 /// How long a caller is told to wait when a queue is full.
@@ -38,11 +38,8 @@ pub struct Workload {
     pub shape: Shape,
     /// Whether its instances come from the pool.
     pub pooled: bool,
-    /// What an operator should know, found while loading: denied needs, missing imports, its size.
-    pub warnings: Vec<String>,
-    pub(crate) ready: Arc<dyn Ready>,
-    pub(crate) engine: Arc<EngineHandle>,
-    pub(crate) footprint: Footprint,
+    pub(crate) warnings: Vec<String>,
+    pub(crate) tiers: Tiers,
     pub(crate) authority: Arc<Authority>,
     pub(crate) running: Arc<Semaphore>,
     pub(crate) queued: AtomicU32,
@@ -50,7 +47,6 @@ pub struct Workload {
     pub(crate) idle: Mutex<Vec<Idle>>,
     /// Set while no new calls are sent here: nothing is kept for a next one.
     pub(crate) resting: AtomicBool,
-    pub(crate) linked: Linked,
     pub(crate) trace: OnceLock<CallTrace>,
     pub(crate) faults: LastFaults,
     pub(crate) source: Option<Source>,
@@ -60,16 +56,17 @@ pub struct Workload {
 #[derive(Debug)]
 pub(crate) struct Idle {
     pub(crate) live: Live,
+    pub(crate) tier: Tier,
     pub(crate) reserved: Reserved,
     pub(crate) served: u32,
     _kept: Kept,
 }
 
 impl Idle {
-    pub(crate) fn new(workload: &Workload, live: Live, reserved: Reserved, served: u32) -> Self {
+    pub(crate) fn new(workload: &Workload, live: Live, tier: Tier, reserved: Reserved, served: u32) -> Self {
         let metrics = Arc::clone(&workload.authority.metrics);
         metrics.kept(1);
-        Self { live, reserved, served, _kept: Kept(metrics) }
+        Self { live, tier, reserved, served, _kept: Kept(metrics) }
     }
 }
 
@@ -111,6 +108,13 @@ impl Workload {
         faults
     }
 
+    /// What an operator should know: denied needs, missing imports, its size, a tier it does not have.
+    pub fn warnings(&self) -> Vec<String> {
+        let failed =
+            self.tiers.failed().map(|why| format!("baseline code goes on serving, there is no optimised code: {why}"));
+        self.warnings.iter().cloned().chain(failed).collect()
+    }
+
     /// Calls of this version being served.
     pub fn in_flight(&self) -> u32 {
         let free = u32::try_from(self.running.available_permits()).unwrap_or(u32::MAX);
@@ -148,9 +152,9 @@ impl Workload {
 
     /// Waits for slots of the pool, within the deadline. `evict` drops kept instances: it is called once this call stands
     /// in the line, so that an instance kept a moment later sees that somebody waits.
-    pub(crate) async fn reserve(&self, evict: impl FnOnce()) -> Result<Reserved, Fault> {
+    pub(crate) async fn reserve(&self, prepared: &Prepared, evict: impl FnOnce()) -> Result<Reserved, Fault> {
         let place = self.queue()?;
-        let mut wait = std::pin::pin!(self.engine.gate.reserve(self.footprint));
+        let mut wait = std::pin::pin!(prepared.engine.gate.reserve(prepared.footprint));
         let reserved = match futures::poll!(&mut wait) {
             std::task::Poll::Ready(reserved) => reserved,
             std::task::Poll::Pending => {
@@ -192,8 +196,8 @@ impl Workload {
     /// Keeps an instance for the next call, if there will be one.
     pub(crate) fn keep(&self, instance: Idle) {
         let mut idle = self.idle.lock();
-        // Under the lock, as `set_resting` empties the list after it has set the flag.
-        if !self.resting.load(Ordering::Acquire) {
+        // Under the lock, as `set_resting` and `take_over` empty the list after they have said so.
+        if !self.resting.load(Ordering::Acquire) && instance.tier == self.tier() {
             idle.push(instance);
             return;
         }

@@ -66,7 +66,7 @@ fn main() -> anyhow::Result<()> {
         anyhow::bail!("usage: ceiling ADDRESS COMPONENT");
     };
     let address: SocketAddr = address.parse().with_context(|| format!("`{address}` is not an address"))?;
-    let key = EngineKey { code: CodeKind { concurrency: false }, pooled: true };
+    let key = EngineKey { code: CodeKind::default(), pooled: true };
     let engine = Engines::new(PoolSize::of_this_machine(None), Gauge::default()).get(key)?.engine.clone();
     let proxy = Arc::new(load(&engine, &path).map_err(|error| anyhow::anyhow!("{error:#}"))?);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -10,7 +10,7 @@ use super::{
     reader::{Item, Reader, Report, did_you_mean},
     rollout,
 };
-use crate::{GUARDED_FEATURES, Grants, Limits, Pattern, RouteTable, Tenant, name::check_name, route};
+use crate::{Compile, GUARDED_FEATURES, Grants, Limits, Pattern, RouteTable, Tenant, name::check_name, route};
 
 /// Methods of one route.
 const MAX_METHODS: usize = 32;
@@ -75,6 +75,8 @@ pub struct Workload {
     pub settings: toml::Table,
     /// Calls served by one instance; 0 is a fresh instance for each.
     pub reuse: u32,
+    /// How it is compiled; `None` leaves it to whoever serves it.
+    pub compile: Option<Compile>,
     /// The guarded Wasm features it may use: see [`GUARDED_FEATURES`](crate::GUARDED_FEATURES).
     pub features: Vec<String>,
     /// Arguments after the program's name.
@@ -147,6 +149,7 @@ impl App {
             strict: false,
             settings: toml::Table::new(),
             reuse: 0,
+            compile: None,
             features: Vec::new(),
             args: Vec::new(),
             grants: Given::default().grants,
@@ -357,7 +360,7 @@ fn read_workload<'a>(item: &Item<'a>, granted: &mut Granted<'a>) -> Option<Read>
     let reuse = reader.take("reuse").and_then(|item| item.number()).unwrap_or_default();
     let features = reader.take("features").and_then(|item| item.list("gc", guarded_feature)).unwrap_or_default();
     let args = reader.take("args").and_then(|item| read_args(&item)).unwrap_or_default();
-    only(&mut reader, "compile", "optimized");
+    let compile = reader.take("compile").and_then(|item| item.parse("optimized", str::parse::<Compile>));
     only(&mut reader, "update", "never");
     let Given { grants, config_files, log_bytes_per_second, stores } = reader
         .take("grants")
@@ -387,6 +390,7 @@ fn read_workload<'a>(item: &Item<'a>, granted: &mut Granted<'a>) -> Option<Read>
         strict,
         settings,
         reuse,
+        compile,
         features,
         args,
         grants,

@@ -49,6 +49,9 @@ pub struct Host {
     pub unlisted: Option<TenantQuota>,
     /// Whether WASI 0.3 guests are served.
     pub wasi03: bool,
+    /// Whether workloads may answer with baseline code first (`compile = "tiered"`). A host file must say so: whoever writes
+    /// the guests would choose what compiler to attack.
+    pub tiered: bool,
     /// Instances in the pool; `None` sizes it by the machine.
     pub instances: Option<u32>,
     /// The bounds of connections.
@@ -78,6 +81,7 @@ impl Default for Host {
             tenants: BTreeMap::new(),
             unlisted: Some(TenantQuota::default()),
             wasi03: true,
+            tiered: true,
             instances: None,
             http: HttpSettings::default(),
             admin_token: None,
@@ -185,7 +189,7 @@ impl Host {
 }
 
 fn read(mut root: Reader<'_>, file: &Path) -> Host {
-    let mut host = Host { file: Some(file.to_owned()), unlisted: None, ..Host::default() };
+    let mut host = Host { file: Some(file.to_owned()), unlisted: None, tiered: false, ..Host::default() };
     let tls = section(&mut root, "tls");
     let certified = tls.is_some();
     host.tls = tls.and_then(Tls::read);
@@ -214,6 +218,7 @@ fn read(mut root: Reader<'_>, file: &Path) -> Host {
     }
     if let Some(mut reader) = section(&mut root, "engine") {
         host.wasi03 = reader.take("wasi03").and_then(|item| item.boolean()).unwrap_or(true);
+        host.tiered = reader.take("tiered").and_then(|item| item.boolean()).unwrap_or_default();
         host.instances = reader.take("instances").and_then(|item| at_least_one(&item));
         reader.finish();
     }

@@ -25,7 +25,6 @@ const fn value(place: &'static str, key: &'static str, value: &'static str, what
 const NOT_YET: &[NotYet] = &[
     key("manifest", "proxy", "data planes (`[[proxy]]`)"),
     key("manifest", "trust", "trust policies (`[trust]`)"),
-    value("workload", "compile", "tiered", "tiered compilations (`compile = \"tiered\"`)"),
     value("workload", "update", "poll:", "updates of running workloads (`update = \"poll:...\"`)"),
     value("workload", "source", "oci://", "sources in registries (`oci://`)"),
     value("workload", "source", "https://", "sources on the web (`https://`)"),

@@ -167,6 +167,7 @@ fn a_host_file_says_all_of_it() {
         header_timeout = "1s"
         [engine]
         wasi03 = false
+        tiered = true
         instances = 100
         [tenant.acme]
         memory = "1GiB"
@@ -185,7 +186,8 @@ fn a_host_file_says_all_of_it() {
     assert_eq!(host.listen_admin.map(|address| address.to_string()).as_deref(), Some("[::1]:9090"));
     assert_eq!((host.http.max_connections, host.http.header_timeout), (5, Duration::from_secs(1)));
     assert_eq!(host.http.idle_timeout, super::IDLE_TIMEOUT);
-    assert_eq!((host.wasi03, host.instances, host.log), (false, Some(100), LogFormat::Json));
+    assert_eq!((host.wasi03, host.tiered, host.instances), (false, true, Some(100)));
+    assert_eq!(host.log, LogFormat::Json);
     assert_eq!(host.access_log, Some(LogFormat::Text));
     assert_eq!((host.otlp.as_deref(), host.sample), (Some("http://127.0.0.1:4318"), Some(0.25)));
     let over = Host::parse("[telemetry]\nsample = 1.5", Path::new("h")).unwrap_err().to_string();
@@ -205,7 +207,10 @@ fn without_a_host_file_every_tenant_is_served_and_nothing_is_lowered() {
     assert_eq!(app(SHOP).check(&host), Ok(()));
     let quota = host.tenant(&Tenant::new("anyone").unwrap()).unwrap();
     assert_eq!(app(SHOP).workloads[1].effective_limits(&quota.limits), Limits::serve());
-    assert_eq!(self::host(""), Host { file: Some("host.toml".into()), unlisted: None, ..Host::default() });
+    assert_eq!(
+        self::host(""),
+        Host { file: Some("host.toml".into()), unlisted: None, tiered: false, ..Host::default() }
+    );
 }
 
 #[test]
@@ -281,10 +286,11 @@ fn an_unknown_key_is_refused_with_the_nearest() {
 #[test]
 fn what_comes_later_is_refused_by_name() {
     refused_workload(
-        "source2 = 1\ncompile = \"tiered\"",
+        "source2 = 1\nupdate = \"poll:30s\"\ncompile = \"fast\"",
         &[
             "4:1: unknown key `source2` in [workload.w]; did you mean `source`?",
-            "5:11: `compile` in [workload.w]: tiered compilations (`compile = \"tiered\"`) are not in this version yet; remove it",
+            "5:10: `update` in [workload.w]: updates of running workloads (`update = \"poll:...\"`) are not in this version yet; remove it",
+            "6:11: `compile` in [workload.w]: `fast` is no way to compile; write `optimized` or `tiered`",
         ],
     );
     refused_workload("grants.sql = [\"x\"]", &["4:8: `sql` grants are not in this version yet; remove it"]);

@@ -5,7 +5,7 @@
 //! both: code and proof cannot belong to different moments. Integers are little-endian.
 //!
 //! ```text
-//! magic 8 | artifact sha-256 32 | engine hash 32 | concurrency 1 | component 1 | zero 6 | code length 8 | mac 32
+//! magic 8 | artifact sha-256 32 | engine hash 32 | concurrency 1 | component 1 | baseline 1 | zero 5 | code length 8 | mac 32
 //! ```
 //!
 //! The MAC is keyed BLAKE3 over the trailer before it and then the code.
@@ -13,7 +13,7 @@
 use samara_inspect::Encoding;
 
 use super::code::{CodeId, EngineHash, hex};
-use crate::CodeKind;
+use crate::{CodeKind, Tier};
 
 /// Bytes of a trailer.
 pub(super) const TRAILER_BYTES: usize = 120;
@@ -57,11 +57,16 @@ impl Trailer {
         let (flags, rest) = rest.split_first_chunk::<8>()?;
         let (code_bytes, rest) = rest.split_first_chunk::<8>()?;
         let mac = rest.first_chunk::<32>()?;
-        let [concurrency @ (0 | 1), component @ (0 | 1), 0, 0, 0, 0, 0, 0] = *flags else { return None };
+        let [concurrency @ (0 | 1), component @ (0 | 1), baseline @ (0 | 1), 0, 0, 0, 0, 0] = *flags else {
+            return None;
+        };
         let id = CodeId {
             artifact: *artifact,
             engine: EngineHash(*engine),
-            kind: CodeKind { concurrency: concurrency == 1 },
+            kind: CodeKind {
+                concurrency: concurrency == 1,
+                tier: if baseline == 1 { Tier::Baseline } else { Tier::Optimized },
+            },
             encoding: if component == 1 { Encoding::Component } else { Encoding::Core },
         };
         let trailer = Self { id, code_bytes: u64::from_le_bytes(*code_bytes), mac: (*mac).into() };
@@ -71,7 +76,9 @@ impl Trailer {
 
 /// The part of the trailer that the MAC covers.
 fn head(id: &CodeId, code_bytes: u64) -> [u8; HEAD_BYTES] {
-    let flags = [u8::from(id.kind.concurrency), u8::from(id.encoding == Encoding::Component), 0, 0, 0, 0, 0, 0];
+    let component = u8::from(id.encoding == Encoding::Component);
+    let baseline = u8::from(id.kind.tier == Tier::Baseline);
+    let flags = [u8::from(id.kind.concurrency), component, baseline, 0, 0, 0, 0, 0];
     let parts: [&[u8]; 5] = [&MAGIC, &id.artifact, &id.engine.0, &flags, &code_bytes.to_le_bytes()];
     let mut head = [0; HEAD_BYTES];
     for (to, from) in head.iter_mut().zip(parts.into_iter().flatten()) {

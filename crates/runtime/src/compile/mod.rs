@@ -149,18 +149,25 @@ pub struct Compiler {
 type Flight = BoxFuture<'static, Result<Arc<Artifact>, CompileError>>;
 
 /// Why there is no code; shared by all who waited for it.
-#[derive(Clone, Debug)]
-enum CompileError {
-    /// The module is at fault, or the limits are.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CompileError {
+    /// Compiling takes more than the limits allow.
+    #[error("{0}")]
     Refused(String),
-    /// We are.
+    /// The compiler refuses the module, or gave up on it. Another compiler may not.
+    #[error("{0}")]
+    Unable(String),
+    /// We are at fault.
+    #[error("{0}")]
     Host(String),
 }
 
-fn fault(error: CompileError) -> Fault {
-    match error {
-        CompileError::Refused(message) => Fault::Config(message),
-        CompileError::Host(message) => Fault::Host(message),
+impl From<CompileError> for Fault {
+    fn from(error: CompileError) -> Self {
+        match error {
+            CompileError::Refused(message) | CompileError::Unable(message) => Self::Config(message),
+            CompileError::Host(message) => Self::Host(message),
+        }
     }
 }
 
@@ -184,6 +191,11 @@ impl Compiler {
         &self.inner.counters
     }
 
+    /// What each compilation may take.
+    pub fn limits(&self) -> &CompileLimits {
+        &self.inner.limits
+    }
+
     /// Where code is kept.
     pub fn cache(&self) -> Option<&CodeCache> {
         self.inner.cache.as_ref()
@@ -192,19 +204,28 @@ impl Compiler {
     /// The code of `module`, whose bytes are `bytes`, for `engine`: from the cache, or compiled.
     ///
     /// # Errors
-    /// [`Fault::Config`] if the module is not valid, or costs more to compile than is allowed; the message names the
-    /// limit. [`Fault::Host`] if the compiler cannot be run.
-    pub async fn code(&self, engine: &EngineHandle, module: &Module, bytes: &Bytes) -> Result<Code, Fault> {
-        let artifact = unhex(&module.sha256).filter(|_| module.size_bytes == bytes.len() as u64);
-        let Some(artifact) = artifact else {
-            return Err(Fault::Host("the module to compile is not the one that was read".to_owned()));
+    /// The module is not valid, or costs more to compile than is allowed: the message names the limit. Or the compiler
+    /// cannot be run.
+    pub async fn code(&self, engine: &EngineHandle, module: &Module, bytes: &Bytes) -> Result<Code, CompileError> {
+        let id = identify(engine, module).filter(|_| module.size_bytes == bytes.len() as u64);
+        let Some(id) = id else {
+            return Err(CompileError::Host("the module to compile is not the one that was read".to_owned()));
         };
-        let kind = engine.key.code;
-        let id = CodeId { artifact, engine: EngineHash::of(&engine.engine, kind), kind, encoding: module.encoding };
-        let artifact = self.flight(id, module, bytes).await.map_err(fault)?;
+        let artifact = self.flight(id, module, bytes).await?;
         let engine = engine.engine.clone();
-        let loaded = blocking(move || artifact.load(&engine, id.encoding)).await.map_err(fault)?;
-        loaded.map_err(|error| Fault::Host(format!("the engine refuses the code of {}: {error:#}", id.name())))
+        let loaded = blocking(move || artifact.load(&engine, id.encoding)).await?;
+        loaded.map_err(|error| refused(&id, &error))
+    }
+
+    /// The code of `module` for `engine`, if the cache has it: nothing is compiled.
+    ///
+    /// # Errors
+    /// The cache has it and the engine refuses it.
+    pub async fn cached(&self, engine: &EngineHandle, module: &Module) -> Result<Option<Code>, CompileError> {
+        let Some(id) = identify(engine, module) else { return Ok(None) };
+        let (inner, engine) = (Arc::clone(&self.inner), engine.engine.clone());
+        let found = move || inner.look_up(&id).map(|artifact| artifact.load(&engine, id.encoding));
+        blocking(found).await?.transpose().map_err(|error| refused(&id, &error))
     }
 
     /// The load under way for this code, or a new one.
@@ -252,10 +273,6 @@ impl Inner {
     ) -> Result<Arc<Artifact>, CompileError> {
         let this = Arc::clone(&self);
         if let Some(found) = blocking(move || this.look_up(&id)).await? {
-            self.counters.hits.fetch_add(1, Relaxed);
-            self.measure(|metrics| {
-                metrics.code_cache_hits.inc();
-            });
             return Ok(Arc::new(found));
         }
         let compiled = match self.exceeded(&estimate) {
@@ -276,7 +293,14 @@ impl Inner {
 
     fn look_up(&self, id: &CodeId) -> Option<Artifact> {
         match self.cache.as_ref()?.load(id) {
-            Ok(found) => found.map(Artifact::Cached),
+            Ok(found) => {
+                let found = found?;
+                self.counters.hits.fetch_add(1, Relaxed);
+                self.measure(|metrics| {
+                    metrics.code_cache_hits.inc();
+                });
+                Some(Artifact::Cached(found))
+            }
             Err(why) => {
                 self.counters.rejected.fetch_add(1, Relaxed);
                 self.measure(|metrics| {
@@ -325,7 +349,7 @@ impl Inner {
             Worker::InProcess => {
                 blocking(move || worker::compile(&order, &wasm)).await?.map_err(|error| match error {
                     Refusal::Input(why) => {
-                        CompileError::Refused(format!("{name} does not compile: {}", spawn::harmless(&why)))
+                        CompileError::Unable(format!("{name} does not compile: {}", spawn::harmless(&why)))
                     }
                     Refusal::Host(why) => CompileError::Host(why),
                 })?
@@ -352,6 +376,16 @@ impl Inner {
             Ok(None) | Err(_) => Artifact::Fresh(compiled),
         }
     }
+}
+
+/// What the code of a module on an engine is called.
+fn identify(engine: &EngineHandle, module: &Module) -> Option<CodeId> {
+    let (artifact, kind) = (unhex(&module.sha256)?, engine.key.code);
+    Some(CodeId { artifact, engine: EngineHash::of(&engine.engine, kind), kind, encoding: module.encoding })
+}
+
+fn refused(id: &CodeId, error: &anyhow::Error) -> CompileError {
+    CompileError::Host(format!("the engine refuses the code of {}: {error:#}", id.name()))
 }
 
 /// Why a module is not even tried, and which of its functions is to blame.

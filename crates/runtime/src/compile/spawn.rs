@@ -142,38 +142,41 @@ pub(super) fn harmless(text: &str) -> String {
 fn why(status: ExitStatus, said: &str, name: &str, limits: &CompileLimits) -> CompileError {
     if let Some(code) = status.code() {
         return match u8::try_from(code) {
-            Ok(EXIT_REFUSED) => CompileError::Refused(format!("{name} does not compile: {said}")),
+            Ok(EXIT_REFUSED) => CompileError::Unable(format!("{name} does not compile: {said}")),
             // What Rust programs end with after a panic.
-            Ok(101) => CompileError::Refused(format!("the compiler gave up on {name}: {said}")),
+            Ok(101) => CompileError::Unable(format!("the compiler gave up on {name}: {said}")),
             _ if said.is_empty() => CompileError::Host(format!("the compile worker ended with code {code}")),
             _ => CompileError::Host(format!("the compile worker ended with code {code}: {said}")),
         };
     }
     let memory = format_bytes(limits.memory_bytes);
-    CompileError::Refused(match status.signal().and_then(Signal::from_named_raw) {
-        Some(Signal::XCPU) => {
-            format!("compiling {name} took over {} of processor time; {ADVICE}", format_duration(limits.cpu))
-        }
+    match status.signal().and_then(Signal::from_named_raw) {
+        Some(Signal::XCPU) => CompileError::Refused(format!(
+            "compiling {name} took over {} of processor time; {ADVICE}",
+            format_duration(limits.cpu)
+        )),
         Some(Signal::ABORT) if said.contains("memory allocation of") => {
-            format!("compiling {name} took over {memory} of memory; {ADVICE}")
+            CompileError::Refused(format!("compiling {name} took over {memory} of memory; {ADVICE}"))
         }
-        Some(Signal::ABORT) if said.contains("overflowed its stack") => {
-            format!("compiling {name} overflowed the compiler's stack; its code is nested too deeply")
-        }
-        Some(Signal::KILL) => {
-            format!("the compiler of {name} was killed, most likely because the machine ran out of memory; {ADVICE}")
-        }
-        _ => format!("the compiler crashed on {name} ({status}): {said}"),
-    })
+        Some(Signal::ABORT) if said.contains("overflowed its stack") => CompileError::Unable(format!(
+            "compiling {name} overflowed the compiler's stack; its code is nested too deeply"
+        )),
+        Some(Signal::KILL) => CompileError::Refused(format!(
+            "the compiler of {name} was killed, most likely because the machine ran out of memory; {ADVICE}"
+        )),
+        _ => CompileError::Unable(format!("the compiler crashed on {name} ({status}): {said}")),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use samara_model::Fault;
+
     use super::*;
 
     fn ended(raw: i32, said: &str) -> String {
         let limits = CompileLimits::default();
-        super::super::fault(why(ExitStatus::from_raw(raw), said, "`sha256:abc`", &limits)).to_string()
+        Fault::from(why(ExitStatus::from_raw(raw), said, "`sha256:abc`", &limits)).to_string()
     }
 
     #[test]

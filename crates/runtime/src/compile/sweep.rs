@@ -16,7 +16,7 @@ use super::{
     code::{EngineHash, hex},
     entry,
 };
-use crate::CodeKind;
+use crate::{CodeKind, Tier};
 
 /// After this long, a file that is still unfinished was left by a process that died.
 const UNFINISHED_AGE: Duration = Duration::from_secs(60 * 60);
@@ -53,11 +53,16 @@ impl CodeCache {
     /// # Errors
     /// The directory cannot be read, or this machine has no engine to compare entries with.
     pub fn list(&self) -> anyhow::Result<Vec<CacheEntry>> {
-        let current = |concurrency| -> anyhow::Result<EngineHash> {
-            let kind = CodeKind { concurrency };
-            Ok(EngineHash::of(&wasmtime::Engine::new(&crate::config(kind)).map_err(crate::to_anyhow)?, kind))
-        };
-        let current = [current(false)?, current(true)?];
+        let mut current = Vec::new();
+        for (concurrency, tier) in [false, true].into_iter().flat_map(|one| Tier::ALL.map(|tier| (one, tier))) {
+            let kind = CodeKind { concurrency, tier };
+            match wasmtime::Engine::new(&crate::config(kind)) {
+                Ok(engine) => current.push(EngineHash::of(&engine, kind)),
+                // There are machines that this compiler has no instructions for.
+                Err(_) if tier == Tier::Baseline => {}
+                Err(error) => return Err(crate::to_anyhow(error)),
+            }
+        }
         let mut entries = Vec::new();
         for (name, _) in self.files()? {
             let Ok(Some((mut file, stat))) = open_checked(&self.directory, &name) else { continue };

@@ -25,7 +25,7 @@ static ENGINES: LazyLock<Engines> =
     LazyLock::new(|| Engines::new(PoolSize::small(16), samara_telemetry::Gauge::default()));
 
 fn engine(concurrency: bool, pooled: bool) -> Arc<EngineHandle> {
-    ENGINES.get(EngineKey { code: CodeKind { concurrency }, pooled }).unwrap()
+    ENGINES.get(EngineKey { code: CodeKind { concurrency, ..CodeKind::default() }, pooled }).unwrap()
 }
 
 fn wasm(text: &str) -> Bytes {
@@ -43,7 +43,7 @@ fn compiler(cache: Option<&Path>, worker: Worker) -> Compiler {
 }
 
 async fn code(compiler: &Compiler, engine: &EngineHandle, bytes: &Bytes) -> Result<Code, Fault> {
-    compiler.code(engine, &Module::read(bytes).unwrap(), bytes).await
+    Ok(compiler.code(engine, &Module::read(bytes).unwrap(), bytes).await?)
 }
 
 /// Instantiates the code on its engine and asks it.
@@ -241,12 +241,8 @@ fn a_directory_that_others_may_enter_is_refused() {
 fn processes_that_open_a_new_cache_at_once_agree_on_its_key() {
     let directory = private_directory();
     let path = directory.path().join("code");
-    let id = CodeId {
-        artifact: [1; 32],
-        engine: EngineHash([2; 32]),
-        kind: CodeKind { concurrency: false },
-        encoding: Encoding::Core,
-    };
+    let id =
+        CodeId { artifact: [1; 32], engine: EngineHash([2; 32]), kind: CodeKind::default(), encoding: Encoding::Core };
     let caches: Vec<_> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| CodeCache::open(&path).unwrap())).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
@@ -281,7 +277,7 @@ fn the_cache_keeps_what_was_used_last() {
     let id = |number| CodeId {
         artifact: [number; 32],
         engine: EngineHash([0; 32]),
-        kind: CodeKind { concurrency: true },
+        kind: CodeKind { concurrency: true, ..CodeKind::default() },
         encoding: Encoding::Core,
     };
     let path = |number| directory.path().join(entry::file_name(&id(number)));
@@ -378,7 +374,7 @@ async fn bytes_that_are_not_the_module_are_refused() {
     let (compiler, engine) = (compiler(None, Worker::InProcess), engine(false, true));
     let module = Module::read(&answering(6)).unwrap();
     let fault = compiler.code(&engine, &module, &Bytes::from_static(b"\0asm")).await.unwrap_err();
-    assert!(matches!(fault, Fault::Host(_)));
+    assert!(matches!(fault, CompileError::Host(_)));
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 use comfy_table::{CellAlignment, Table, presets};
 use samara_model::{UnitError, format_bytes, parse_bytes, parse_duration};
-use samara_runtime::{CacheEntry, CodeCache, DEFAULT_CACHE_BYTES, Removed};
+use samara_runtime::{CacheEntry, CodeCache, DEFAULT_CACHE_BYTES, Removed, Tier};
 use serde_json::json;
 
 use super::Failure;
@@ -114,10 +114,12 @@ fn listed(entries: &[CacheEntry], directory: &str, now: SystemTime) -> String {
 
 /// Which engine an entry is for, in the words of a table.
 fn engine(entry: &CacheEntry) -> &'static str {
-    match (entry.engine_current, entry.kind.concurrency) {
-        (false, _) => "outdated",
-        (true, false) => "current",
-        (true, true) => "current, 0.3",
+    match (entry.engine_current, entry.kind.concurrency, entry.kind.tier) {
+        (false, ..) => "outdated",
+        (true, false, Tier::Optimized) => "current",
+        (true, true, Tier::Optimized) => "current, 0.3",
+        (true, false, Tier::Baseline) => "current, baseline",
+        (true, true, Tier::Baseline) => "current, 0.3, baseline",
     }
 }
 
@@ -128,6 +130,7 @@ fn listed_as_json(entries: &[CacheEntry]) -> String {
             "sha256": entry.digest,
             "kind": entry.encoding.as_str(),
             "concurrency": entry.kind.concurrency,
+            "tier": entry.kind.tier.as_str(),
             "engine_current": entry.engine_current,
             "bytes": entry.bytes,
             "last_used": used.as_secs(),
@@ -179,7 +182,7 @@ mod tests {
         let entry = |hours: u64, engine_current| CacheEntry {
             digest: "ab".repeat(32),
             encoding: Encoding::Core,
-            kind: CodeKind { concurrency: false },
+            kind: CodeKind::default(),
             bytes: 1 << 20,
             last_used: now - Duration::from_secs(hours * 3600),
             engine_current,

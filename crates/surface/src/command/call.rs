@@ -4,7 +4,7 @@ use std::{io::Read, io::Write, path::PathBuf, process::ExitCode, sync::Arc};
 
 use anyhow::Context;
 use clap::Args;
-use samara_model::{Call, Encoding, Fault, Function, Limits, Reply, Shape};
+use samara_model::{Call, Compile, Encoding, Fault, Function, Limits, Reply, Shape};
 use samara_runtime::{Definition, PoolSize, Runtime};
 
 use super::{
@@ -67,11 +67,12 @@ impl CallArgs {
             strict: false,
             features: None,
             reuse: 0,
+            compile: Compile::Optimized,
             settings: serde_json::Value::Null,
             stores: stores(&self.grants.kv).await?,
         };
         let workload = patiently("compiling", runtime.load(definition)).await?;
-        run::warn(&workload.warnings);
+        run::warn(&workload.warnings());
         self.trace.follow(&workload);
         let call = Call::Function(Function { operation: self.operation, payload: payload.into(), encoding });
         match Runtime::call(&runtime, &workload, call).await.map_err(|fault| Failure::of(fault, &workload))? {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use clap::Args;
-use samara_model::{Call, Command, Fault, Limits, Reply, Shape, Stdio, Tenant, WorkloadId};
+use samara_model::{Call, Command, Compile, Fault, Limits, Reply, Shape, Stdio, Tenant, WorkloadId};
 use samara_runtime::{Definition, PoolSize, Runtime, Workload};
 
 use super::{CompileArgs, Contracts, Failure, GrantArgs, LimitArgs, TraceArgs, block_on, patiently, runtime, stores};
@@ -61,11 +61,12 @@ impl RunArgs {
             strict: false,
             features: None,
             reuse: 0,
+            compile: Compile::Optimized,
             settings: serde_json::Value::Null,
             stores: stores(&self.grants.kv).await?,
         };
         let workload = patiently("compiling", runtime.load(definition)).await?;
-        warn(&workload.warnings);
+        warn(&workload.warnings());
         self.trace.follow(&workload);
         loaded(&workload);
         let args = std::iter::once(name).chain(self.args).collect();

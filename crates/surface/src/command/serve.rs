@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, bail};
 use clap::Args;
 use samara_model::{
-    format_bytes,
+    Compile, format_bytes,
     manifest::{App, CertificateFiles, Host, LISTEN_ADMIN, LISTEN_HTTP, LISTEN_HTTPS, Store, Tls},
 };
 use samara_runtime::PoolSize;
@@ -54,6 +54,10 @@ pub struct ServeArgs {
     /// Load an app anew when its manifest or a file it names changes; a bad change is told, and what served goes on
     #[arg(long)]
     pub watch: bool,
+    /// How workloads are compiled whose manifest does not say: `tiered` answers with code of a fast compiler while the
+    /// optimising one works [default: optimized; tiered with --watch]
+    #[arg(long = "compile", value_name = "optimized|tiered")]
+    pub compile_as: Option<Compile>,
     /// The operator's file: listeners, tenants, ceilings
     #[arg(long, value_name = "FILE")]
     pub host: Option<PathBuf>,
@@ -113,13 +117,17 @@ impl ServeArgs {
         let gateway = Gateway::bind(config).map_err(Failure::Usage)?;
         let bound = admin::Bound::bind(operators).map_err(Failure::Usage)?;
         let admin_address = bound.address();
-        let runtime =
-            runtime(contracts, PoolSize::of_this_machine(host.instances), &self.compile).with_wasi03(host.wasi03);
+        let runtime = runtime(contracts, PoolSize::of_this_machine(host.instances), &self.compile)
+            .with_wasi03(host.wasi03)
+            .with_tiered(host.tiered);
         let gateway = gateway.observed_by(self.observe.observer(&host, runtime.metrics())?);
         let (token, names) = (self.token(&host)?, Names(host.admin_hosts.clone()));
         let trace = self.trace;
+        // Whoever watches waits for each change; where the operator forbids it nobody asks for it.
+        let watched = if self.watch && host.tiered { Compile::Tiered } else { Compile::Optimized };
+        let compile = self.compile_as.unwrap_or(watched);
         let deployment = Deployment::new(Arc::new(runtime), host, move |workload| trace.follow_served(workload));
-        let deployment = Arc::new(deployment);
+        let deployment = Arc::new(deployment.compiling(compile));
         let admin = Admin::new(Arc::clone(&deployment), token, names)?;
         let answering = tokio::spawn(Arc::clone(&admin).serve(bound));
         let follow = if self.watch { Some(Follow::begin(&apps).await) } else { None };

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, anyhow, bail};
 use samara_capability::kv;
 use samara_model::{
-    AppId, Fault, Grants, Limits, RouteTable, Shape, WorkloadId,
+    AppId, Compile, Fault, Grants, Limits, RouteTable, Shape, WorkloadId,
     manifest::{App, Host, Trigger},
 };
 use samara_runtime::{Definition, Quota, Runtime, Workload};
@@ -49,6 +49,7 @@ impl Version {
     pub(super) async fn load(
         runtime: &Arc<Runtime>,
         host: &Host,
+        compile: Compile,
         stores: &BTreeMap<String, kv::Store>,
         app: App,
     ) -> anyhow::Result<Self> {
@@ -64,8 +65,9 @@ impl Version {
         let mut workloads = Vec::new();
         let mut by_name: HashMap<&str, Destination> = HashMap::new();
         for workload in &app.workloads {
-            let definition = define(&app, workload, &quota.limits, stores)
+            let mut definition = define(&app, workload, &quota.limits, stores)
                 .with_context(|| format!("{}: workload `{}`", place(&app, workload.line), workload.name))?;
+            definition.compile = workload.compile.unwrap_or(compile);
             let name = definition.id.to_string();
             let ready = crate::command::patiently(&format!("loading {name}"), runtime.load(definition)).await;
             let ready = ready.map_err(|fault| anyhow!("{}: {fault}", place(&app, workload.line)))?;
@@ -186,6 +188,7 @@ fn define(
         strict: workload.strict,
         features: Some(workload.features.clone()),
         reuse: workload.reuse,
+        compile: workload.compile.unwrap_or_default(),
         settings: serde_json::to_value(&workload.settings).context("reading `settings`")?,
         stores: stores.clone(),
     })

@@ -12,7 +12,7 @@ use std::{
 
 use parking_lot::Mutex;
 use samara_model::{
-    AppId, RouteTable, WorkloadId,
+    AppId, Compile, RouteTable, WorkloadId,
     manifest::{App, Host},
 };
 use samara_runtime::{Runtime, Workload};
@@ -39,6 +39,7 @@ pub struct Deployment {
     routes: Routes,
     backends: Backends,
     on_load: Box<OnLoad>,
+    compile: Compile,
     loads: Semaphore,
     state: Mutex<State>,
 }
@@ -103,9 +104,16 @@ impl Deployment {
             routes: Routes::default(),
             backends: Backends::default(),
             on_load: Box::new(on_load),
+            compile: Compile::default(),
             loads: Semaphore::new(MAX_LOADS),
             state: Mutex::default(),
         }
+    }
+
+    /// How workloads are compiled whose manifest does not say.
+    #[must_use]
+    pub fn compiling(self, compile: Compile) -> Self {
+        Self { compile, ..self }
     }
 
     /// The table that the gateway serves: it follows every change.
@@ -307,10 +315,10 @@ impl Deployment {
         }
         let failed = |error: anyhow::Error| Refused::Load(format!("{error:#}"));
         let stores = self.backends.open(&app).await.map_err(failed)?;
-        let version = Version::load(&self.runtime, &self.host, &stores, app).await.map_err(failed)?;
+        let version = Version::load(&self.runtime, &self.host, self.compile, &stores, app).await.map_err(failed)?;
         for workload in &version.workloads {
             (self.on_load)(workload);
-            for warning in &workload.warnings {
+            for warning in &workload.warnings() {
                 tracing::warn!(workload = %workload.id, "{warning}");
             }
         }

@@ -54,6 +54,12 @@ pub struct HostMetrics {
     pub code_cache_rejected: Counter<u64, AtomicU64>,
     /// Modules that could not be compiled.
     pub compile_failures: Counter<u64, AtomicU64>,
+    /// Workloads that serve baseline code.
+    pub baseline_workloads: Gauge,
+    /// Workloads whose optimised code took over from their baseline code.
+    pub tier_swaps: Counter<u64, AtomicU64>,
+    /// Workloads that go on serving baseline code because there is no optimised code.
+    pub tier_failures: Counter<u64, AtomicU64>,
     /// Lines of the access log that nobody took in time.
     pub access_log_dropped: Counter<u64, AtomicU64>,
     /// Spans that no collector took.
@@ -100,6 +106,9 @@ impl HostMetrics {
             code_cache_misses: counter(registry, names::CODE_CACHE_MISSES),
             code_cache_rejected: counter(registry, names::CODE_CACHE_REJECTED),
             compile_failures: counter(registry, names::COMPILE_FAILURES),
+            baseline_workloads: gauge(registry, names::BASELINE_WORKLOADS),
+            tier_swaps: counter(registry, names::TIER_SWAPS),
+            tier_failures: counter(registry, names::TIER_FAILURES),
             access_log_dropped: counter(registry, names::ACCESS_LOG_DROPPED),
             spans_dropped: counter(registry, names::SPANS_DROPPED),
             http_connections: gauge(registry, names::HTTP_CONNECTIONS),

@@ -50,6 +50,9 @@ names! {
     ACCESS_LOG_DROPPED = "samara_access_log_dropped_lines_total", "Lines of the access log dropped because nobody took them in time";
     SPANS_DROPPED = "samara_spans_dropped_total", "Spans of traces that no collector took";
     COMPILE_FAILURES = "samara_compile_failures_total", "Modules that could not be compiled: refused, over a limit, or failed";
+    BASELINE_WORKLOADS = "samara_baseline_workloads", "Versions of workloads that serve baseline code, of `compile = \"tiered\"`";
+    TIER_SWAPS = "samara_tier_swaps_total", "Versions of workloads whose optimised code took over from their baseline code";
+    TIER_FAILURES = "samara_tier_failures_total", "Versions of workloads that stay with their baseline code because optimised code could not be made";
     HTTP_CONNECTIONS = "samara_http_connections", "Open client connections";
     TLS_HANDSHAKE_FAILURES = "samara_tls_handshake_failures_total", "Connections that did not become TLS: broken off, refused, too slow";
     TLS_RELOADS = "samara_tls_reloads_total", "Times changed certificates were taken";

@@ -51,7 +51,7 @@ pub(crate) struct Bench {
 impl Bench {
     /// The engine that a suite's guests would have.
     pub(crate) fn new(suite: Suite, allocation: Allocation) -> Result<Self> {
-        let code = CodeKind { concurrency: suite != Suite::Core };
+        let code = CodeKind { concurrency: suite != Suite::Core, ..CodeKind::default() };
         let pooled = allocation == Allocation::Pooled;
         let size = PoolSize::of_this_machine(None);
         let engine = if suite == Suite::Component {

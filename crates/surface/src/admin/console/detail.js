@@ -36,7 +36,7 @@ export function workload({ state, histories }, id) {
   const section = (title, note, content) => el("section", { "data-key": title }, heading(title, note), content);
   return [
     links,
-    el("h2", { class: "title" }, id, " ", el("span", { class: "chip" }, found.contract), " ", el("span", { class: "chip" }, found.shape), " ", el("span", { class: "chip" }, found.pooled ? "pooled" : "on demand")),
+    el("h2", { class: "title" }, id, " ", el("span", { class: "chip" }, found.contract), " ", el("span", { class: "chip" }, found.shape), " ", el("span", { class: "chip" }, found.pooled ? "pooled" : "on demand"), " ", el("span", { class: "chip" }, `${found.tier} code`)),
     tiles(
       ["Calls a second", rate(did.callsPerSecond), spark(did.rates)],
       ["Failed a second", rate(did.failedPerSecond), `${count(did.failed)} in all`, did.failedPerSecond > 0 ? "bad" : null],

@@ -31,6 +31,8 @@ pub(in crate::admin) struct Workload {
     shape: &'static str,
     /// Whether its instances come from the pool
     pooled: bool,
+    /// The compiler of the code that new calls get: `optimized`, or `baseline` until that is there
+    tier: &'static str,
     /// What was found while it was loaded
     warnings: Vec<String>,
     limits: LimitsView,
@@ -195,7 +197,8 @@ impl Workload {
             contract: workload.contract.name(),
             shape: workload.shape.as_str(),
             pooled: workload.pooled,
-            warnings: workload.warnings.clone(),
+            tier: workload.tier().as_str(),
+            warnings: workload.warnings(),
             limits: LimitsView::of(workload.limits()),
             grants: GrantsView::of(&authority.grants),
             in_flight: u64::from(workload.in_flight()),
