@@ -113,7 +113,7 @@ fn the_workloads_of_a_running_host_are_shown_live() {
     assert!(echo["p99_seconds"].as_f64().unwrap() > 0.0 && echo["memory_bytes_max"].as_f64().unwrap() > 0.0, "{ran}");
 
     drop(serving);
-    samara(&format!("top --admin {admin} --once")).fails(1, &format!("no host answers at `{admin}`; `--admin` names"));
+    samara(&format!("top --admin {admin} --once")).fails(1, &format!("no host answers at `{admin}`; start one with"));
     samara("top --once --admin").arg("no address").fails(1, "`no address` is not an address");
 }
 

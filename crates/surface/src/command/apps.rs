@@ -3,24 +3,19 @@
 use std::{
     fs,
     io::Write,
-    net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
 };
 
-use anyhow::{Context, anyhow, bail};
-use bytes::Bytes;
+use anyhow::{Context, anyhow};
 use clap::{Args, Subcommand};
 use comfy_table::{Table, presets};
-use http::{Method, Request, StatusCode, header};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper_util::rt::TokioIo;
+use http::Method;
 use samara_model::manifest::{App, LISTEN_ADMIN};
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
 
-use super::{Failure, block_on, patiently};
+use super::{Failure, block_on, host::Host, patiently};
 use crate::{
     admin::{Token, default_file},
     deploy::manifest_file,
@@ -28,8 +23,6 @@ use crate::{
 
 /// How long the host may take: it may have to compile.
 const PATIENCE: Duration = Duration::from_secs(300);
-/// Bytes of an answer.
-const MAX_ANSWER_BYTES: usize = 64 << 20;
 
 /// Arguments of `samara apps`.
 #[derive(Debug, Args)]
@@ -38,8 +31,8 @@ pub struct AppsArgs {
     #[command(subcommand)]
     pub action: AppsAction,
     /// The host's admin address
-    #[arg(long, global = true, value_name = "ADDRESS", default_value_t = LISTEN_ADMIN)]
-    pub admin: SocketAddr,
+    #[arg(long, global = true, value_name = "ADDRESS", default_value_t = LISTEN_ADMIN.to_string())]
+    pub admin: String,
     /// The host's token [default: samara/admin.token in the user's state folder]
     #[arg(long, global = true, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
@@ -116,19 +109,19 @@ impl AppsArgs {
 
     async fn ask(&self) -> Result<Option<Value>, Failure> {
         let (method, path, body) = self.request().map_err(Failure::Usage)?;
-        let mut request = Request::builder().method(&method).uri(path).header(header::HOST, self.admin.to_string());
-        if method != Method::GET {
-            request = request.header(header::AUTHORIZATION, self.token().map_err(Failure::Usage)?.header());
+        let token = if method == Method::GET { None } else { Some(self.token().map_err(Failure::Usage)?) };
+        let host = Host::new(&self.admin);
+        let asked = host.ask(&method, &path, body.into(), token.as_ref(), PATIENCE);
+        let answer = patiently("waiting for the host", asked).await?;
+        if answer.is_empty() {
+            return Ok(None);
         }
-        let request = request.body(Full::new(Bytes::from(body))).context("writing the request")?;
-        let answered = tokio::time::timeout(PATIENCE, patiently("waiting for the host", send(self.admin, request)));
-        let late = || anyhow!("no answer within {} seconds; its log says what it does", PATIENCE.as_secs());
-        let (status, answer) = answered.await.map_err(|_| late())??;
-        if status.is_success() {
-            return Ok((status != StatusCode::NO_CONTENT).then_some(answer));
+        match serde_json::from_slice(&answer) {
+            Ok(answer) => Ok(Some(answer)),
+            Err(_) => Err(Failure::Other(anyhow!(
+                "what answers at `{host}` is not a host; name the admin address with `--admin`"
+            ))),
         }
-        let told = answer.get("detail").and_then(Value::as_str).unwrap_or("it did not say why");
-        Err(Failure::Other(anyhow!("{told}")))
     }
 
     /// What to ask the host for.
@@ -184,36 +177,6 @@ fn escape(text: &str) -> String {
         }
     }
     escaped
-}
-
-/// One request on a connection of its own.
-async fn send(to: SocketAddr, request: Request<Full<Bytes>>) -> anyhow::Result<(StatusCode, Value)> {
-    let stream = TcpStream::connect(to).await.with_context(|| {
-        format!("no host answers at `{to}`; start one with `samara serve`, or name its address with `--admin`")
-    })?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.context("beginning a connection")?;
-    let asked = async {
-        let response = sender.send_request(request).await?;
-        let status = response.status();
-        Ok::<_, anyhow::Error>((status, response.into_body()))
-    };
-    let answered = async {
-        let (status, body) = asked.await?;
-        let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await;
-        let bytes = body.map_err(|error| anyhow!("reading the answer: {error}"))?.to_bytes();
-        if bytes.is_empty() {
-            return Ok((status, Value::Null));
-        }
-        match serde_json::from_slice(&bytes) {
-            Ok(answer) => Ok((status, answer)),
-            Err(_) => bail!("what answers at `{to}` is not a host; name the admin address with `--admin`"),
-        }
-    };
-    tokio::select! {
-        answered = answered => answered,
-        Err(error) = connection => Err(error).context("waiting for the answer"),
-    }
 }
 
 fn text<'v>(value: &'v Value, key: &str) -> &'v str {

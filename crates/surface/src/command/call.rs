@@ -1,15 +1,13 @@
 //! `samara call`: one function, with its arguments as words of the command line.
 
-use std::{io::Read, io::Write, path::PathBuf, process::ExitCode, sync::Arc};
+use std::{io::Read, io::Write, path::PathBuf, process::ExitCode};
 
 use anyhow::Context;
 use clap::Args;
-use samara_model::{Call, Compile, Encoding, Fault, Function, Limits, Reply, Shape};
-use samara_runtime::{Definition, PoolSize, Runtime};
+use samara_model::{Call, Encoding, Fault, Function, Reply, Shape};
+use samara_runtime::Runtime;
 
-use super::{
-    CompileArgs, Contracts, Failure, GrantArgs, LimitArgs, TraceArgs, block_on, patiently, run, runtime, stores,
-};
+use super::{Contracts, Failure, GuestArgs, block_on};
 
 /// Arguments of `samara call`.
 #[derive(Debug, Args)]
@@ -27,21 +25,9 @@ pub struct CallArgs {
     /// Print the result as JSON rather than WAVE
     #[arg(long)]
     pub json: bool,
-    /// The contract, if the module fits several
-    #[arg(long, value_name = "NAME")]
-    pub contract: Option<String>,
-    /// Whether calls are told.
+    /// How it is loaded.
     #[command(flatten)]
-    pub trace: TraceArgs,
-    /// What it may do.
-    #[command(flatten)]
-    pub grants: GrantArgs,
-    /// What bounds it.
-    #[command(flatten)]
-    pub limits: LimitArgs,
-    /// How it is compiled.
-    #[command(flatten)]
-    pub compile: CompileArgs,
+    pub guest: GuestArgs,
 }
 
 impl CallArgs {
@@ -55,25 +41,7 @@ impl CallArgs {
 
     async fn serve(self, contracts: Contracts) -> Result<ExitCode, Failure> {
         let (payload, encoding) = self.payload()?;
-        let bytes = crate::deploy::read_artifact(&self.file).map_err(Failure::Usage)?;
-        let runtime = Arc::new(runtime(contracts, PoolSize::small(1), &self.compile));
-        let definition = Definition {
-            id: run::id(&self.file),
-            bytes,
-            contract: self.contract.clone(),
-            shapes: vec![Shape::Function],
-            grants: self.grants.grants(),
-            limits: self.limits.over(&Limits::run()),
-            strict: false,
-            features: None,
-            reuse: 0,
-            compile: Compile::Optimized,
-            settings: serde_json::Value::Null,
-            stores: stores(&self.grants.kv).await?,
-        };
-        let workload = patiently("compiling", runtime.load(definition)).await?;
-        run::warn(&workload.warnings());
-        self.trace.follow(&workload);
+        let (runtime, workload) = self.guest.load(contracts, &self.file, Shape::Function).await?;
         let call = Call::Function(Function { operation: self.operation, payload: payload.into(), encoding });
         match Runtime::call(&runtime, &workload, call).await.map_err(|fault| Failure::of(fault, &workload))? {
             Reply::Bytes(bytes) => {

@@ -13,7 +13,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use samara_model::manifest::LISTEN_ADMIN;
 use samara_runtime::{Profile, Profiling};
 
-use super::{Contracts, Failure, RunArgs, block_on, top::Host};
+use super::{Contracts, Failure, RunArgs, block_on, host::Host};
 use crate::profile::{cpu_profile, hottest};
 
 /// Functions in the table.

@@ -274,7 +274,7 @@ fn announce(deployment: &Deployment, gateway: &Gateway, admin: SocketAddr) -> an
         (Some(_), Some(https)) => writeln!(stdout, "{dim}https{plain} https://{https} serves the same")?,
         _ => {}
     }
-    writeln!(stdout, "{dim}admin{plain} http://{admin}/metrics")?;
+    writeln!(stdout, "{dim}admin{plain} http://{admin}/")?;
     let pool = deployment.runtime().pool_size();
     writeln!(
         stdout,

@@ -1,79 +1,27 @@
-//! A running host by its admin address: asked, and its metrics read.
+//! The metrics of a running host, read.
 //!
 //! Reads what `samara-telemetry` writes (OpenMetrics text): no timestamps, no exemplars. Lines it does not understand are
 //! passed over, so that another version of the host can still be watched.
 
 use std::{collections::BTreeMap, time::Duration};
 
-use anyhow::{Context as _, bail};
-use bytes::Bytes;
-use http::{Request, Uri};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
-};
+use anyhow::bail;
 
-/// How long a host may take to answer.
+use crate::command::host::Host;
+
+/// How long a host may take to tell its metrics.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Bytes of metrics that are read: room for 10,000 workloads.
-const MAX_BYTES: usize = 64 << 20;
 
-/// A running host.
-#[derive(Debug)]
-pub(in crate::command) struct Host {
-    client: Client<HttpConnector, Empty<Bytes>>,
-    address: String,
-}
-
-impl Host {
-    /// A host by its admin address, `127.0.0.1:9090` or `http://...`.
-    pub(in crate::command) fn new(address: &str) -> Self {
-        let address = address.trim_start_matches("http://").trim_end_matches('/').to_owned();
-        Self { client: Client::builder(TokioExecutor::new()).build_http(), address }
+/// All metrics of a host, now.
+///
+/// # Errors
+/// Nobody answers there, or it is not a host of ours.
+pub(super) async fn metrics(host: &Host) -> anyhow::Result<Vec<Sample>> {
+    let samples = read(&String::from_utf8_lossy(&host.get("/metrics", PATIENCE).await?));
+    if !samples.iter().any(|sample| sample.name == "samara_build_info") {
+        bail!("`{host}` has metrics, but not those of a samara");
     }
-
-    /// All its metrics, now.
-    ///
-    /// # Errors
-    /// Nobody answers there, or it is not a host of ours.
-    pub(super) async fn metrics(&self) -> anyhow::Result<Vec<Sample>> {
-        let address = &self.address;
-        let samples = read(&String::from_utf8_lossy(&self.get("/metrics", PATIENCE).await?));
-        if !samples.iter().any(|sample| sample.name == "samara_build_info") {
-            bail!("`{address}` has metrics, but not those of a samara");
-        }
-        Ok(samples)
-    }
-
-    /// What it answers to one question.
-    ///
-    /// # Errors
-    /// Nobody answers there, or not with what was asked for.
-    pub(in crate::command) async fn get(&self, path: &str, patience: Duration) -> anyhow::Result<Bytes> {
-        let address = &self.address;
-        let uri: Uri = format!("http://{address}{path}")
-            .parse()
-            .with_context(|| format!("`{address}` is not an address; write `127.0.0.1:9090`"))?;
-        let request = Request::get(uri).body(Empty::new()).context("making the request")?;
-        let asked = async {
-            let response = self.client.request(request).await.with_context(|| {
-                format!("no host answers at `{address}`; `--admin` names the admin address that `samara serve` printed")
-            })?;
-            let status = response.status();
-            let body = Limited::new(response.into_body(), MAX_BYTES).collect().await;
-            let body = body.map_err(|error| anyhow::anyhow!("reading the answer of `{address}`: {error}"))?.to_bytes();
-            if !status.is_success() {
-                let problem: Option<serde_json::Value> = serde_json::from_slice(&body).ok();
-                let detail = problem.as_ref().and_then(|problem| problem.get("detail")?.as_str());
-                let detail = detail.unwrap_or("is it the admin address of a samara?");
-                bail!("`{address}` answers {status}: {detail}");
-            }
-            Ok(body)
-        };
-        let late = |_| anyhow::anyhow!("`{address}` does not answer within {} s", patience.as_secs());
-        tokio::time::timeout(patience, asked).await.map_err(late)?
-    }
+    Ok(samples)
 }
 
 /// One line of metrics.

@@ -13,12 +13,11 @@ use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
 use samara_model::{UnitError, format_bytes, manifest::LISTEN_ADMIN, parse_duration};
 
-use super::{Failure, block_on};
+use super::{Failure, block_on, host::Host};
 
 mod exposition;
 mod rows;
 
-pub(super) use exposition::Host;
 use rows::{Moment, Row};
 
 /// Takes the screen and hides the cursor.
@@ -66,7 +65,7 @@ impl TopArgs {
 
     async fn watch(self) -> Result<ExitCode, Failure> {
         let host = Host::new(&self.admin);
-        let mut before = Moment::new(Instant::now(), &host.metrics().await?);
+        let mut before = Moment::new(Instant::now(), &exposition::metrics(&host).await?);
         let live = !self.once && !self.json && std::io::stdout().is_terminal();
         let _screen = live.then(Screen::take);
         let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + self.interval, self.interval);
@@ -76,7 +75,7 @@ impl TopArgs {
                 // An error means that there are no signals here: then none comes.
                 Ok(()) = tokio::signal::ctrl_c() => return Ok(ExitCode::SUCCESS),
             }
-            let now = Moment::new(Instant::now(), &host.metrics().await?);
+            let now = Moment::new(Instant::now(), &exposition::metrics(&host).await?);
             let rows = now.since(&before);
             let printed = if self.json {
                 let rows: Vec<_> = rows.iter().map(Row::to_json).collect();

@@ -1,0 +1,71 @@
+//! The guest of `samara run`, `call` and `profile`: one module, loaded to be called once.
+
+use std::{path::Path, sync::Arc};
+
+use clap::Args;
+use samara_model::{Compile, Limits, Shape, Tenant, WorkloadId};
+use samara_runtime::{Definition, PoolSize, Runtime, Workload};
+
+use super::{CompileArgs, Contracts, Failure, GrantArgs, LimitArgs, TraceArgs, patiently, runtime, stores};
+
+/// How a guest that is called once is loaded.
+#[derive(Clone, Debug, Default, Args)]
+pub struct GuestArgs {
+    /// The contract, if the module fits several
+    #[arg(long, value_name = "NAME")]
+    pub contract: Option<String>,
+    /// Whether calls are told.
+    #[command(flatten)]
+    pub trace: TraceArgs,
+    /// What it may do.
+    #[command(flatten)]
+    pub grants: GrantArgs,
+    /// What bounds it.
+    #[command(flatten)]
+    pub limits: LimitArgs,
+    /// How it is compiled.
+    #[command(flatten)]
+    pub compile: CompileArgs,
+}
+
+impl GuestArgs {
+    /// Loads the guest, to be called in one shape.
+    ///
+    /// # Errors
+    /// It cannot be read, compiled or linked, or a store cannot be opened.
+    pub(super) async fn load(
+        &self,
+        contracts: Contracts,
+        file: &Path,
+        shape: Shape,
+    ) -> Result<(Arc<Runtime>, Arc<Workload>), Failure> {
+        let bytes = crate::deploy::read_artifact(file).map_err(Failure::Usage)?;
+        let runtime = Arc::new(runtime(contracts, PoolSize::small(1), &self.compile));
+        let definition = Definition {
+            // The only workload of a process that runs one goes by the name of its file.
+            id: WorkloadId { tenant: Tenant::default(), app: Arc::from("run"), name: name(file).into() },
+            bytes,
+            contract: self.contract.clone(),
+            shapes: vec![shape],
+            grants: self.grants.grants(),
+            limits: self.limits.over(&Limits::run()),
+            strict: false,
+            features: None,
+            reuse: 0,
+            compile: Compile::Optimized,
+            settings: serde_json::Value::Null,
+            stores: stores(&self.grants.kv).await?,
+        };
+        let workload = patiently("compiling", runtime.load(definition)).await?;
+        for warning in &workload.warnings() {
+            tracing::info!("{warning}");
+        }
+        self.trace.follow(&workload);
+        Ok((runtime, workload))
+    }
+}
+
+/// What the guest goes by.
+pub(super) fn name(file: &Path) -> String {
+    file.file_name().map_or_else(|| "main".to_owned(), |name| name.to_string_lossy().into_owned())
+}
