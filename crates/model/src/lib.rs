@@ -14,6 +14,7 @@ mod hammer;
 mod limit;
 mod name;
 mod registry;
+mod trust;
 mod unit;
 
 pub mod manifest;
@@ -33,4 +34,8 @@ pub use limit::{GUARDED_FEATURES, Limits};
 pub use name::{AppId, NameError, Tenant, WorkloadId};
 pub use registry::RegistryHost;
 pub use route::{Match, Miss, Pattern, Route, RouteTable};
+pub use trust::{
+    ClaimedBounds, Evidence, Identity, MAX_REQUIREMENT_DEPTH, ReferencePattern, Requirement, TrustPolicy, TrustRule,
+    TrustTerms, place_of_host,
+};
 pub use unit::{UnitError, format_bytes, format_duration, parse_bytes, parse_duration, parse_rate};

@@ -20,6 +20,7 @@ mod rollout;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod trust;
 
 use std::{fmt, path::PathBuf};
 

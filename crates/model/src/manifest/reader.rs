@@ -415,7 +415,7 @@ fn join(path: &str, key: &str) -> String {
 fn label(path: &str) -> String {
     match path {
         "" => "the file".to_owned(),
-        "trigger" => "[[trigger]]".to_owned(),
+        "trigger" | "trust.rule" => format!("[[{path}]]"),
         path => format!("[{path}]"),
     }
 }
