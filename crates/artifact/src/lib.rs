@@ -14,6 +14,7 @@ mod error;
 mod reference;
 pub mod registry;
 pub mod repository;
+pub mod trust;
 
 use bytes::Bytes;
 pub use error::Error;

@@ -1,0 +1,195 @@
+//! Signatures of cosign over a manifest, made with a key pair: found, and checked against the keys that are trusted.
+//!
+//! Two layouts are in use and do not see each other, so both are looked at, for each digest that leads to the module:
+//!
+//! | layout | written by | found | file |
+//! | --- | --- | --- | --- |
+//! | simple signing | cosign 1 and 2 | the tag `sha256-HEX.sig` | `simple.rs` |
+//! | a bundle | cosign 3 | a referrer of the manifest | `bundle.rs` |
+//!
+//! Facts: both cosigns' output in real registries, sigstore's bundle specification, in-toto's statement and DSSE.
+//!
+//! Any one good signature by any trusted key is enough; the ones that are not are told, and do no harm. How many are looked
+//! at is bounded, so whoever fills a repository with bad ones can only bring about a refusal.
+
+pub(super) mod bundle;
+pub(super) mod simple;
+
+use oci_spec::image::{Descriptor, Digest, ImageManifest};
+use samara_model::Evidence;
+
+use super::{Outcome, Step, key::PublicKey};
+use crate::{Error, Repository, Version, repository::read_blob};
+
+/// Signatures looked at for one artifact.
+pub const MAX_SIGNATURES: usize = 64;
+/// One signature with all that comes with it: a payload, a bundle.
+pub const MAX_SIGNATURE_BYTES: u64 = 256 << 10;
+
+/// The artifact type of simple signing that is found by its subject rather than by a tag.
+const SIMPLE_REFERRER: &str = "application/vnd.dev.cosign.artifact.sig.v1+json";
+/// What registries without artifact types say of every artifact: its configuration's type.
+const UNTELLING: [&str; 2] = ["application/vnd.oci.empty.v1+json", "application/vnd.oci.image.config.v1+json"];
+
+/// Looks for signatures, for as long as they are not enough.
+pub(super) struct Search<'a> {
+    repository: &'a dyn Repository,
+    keys: &'a [PublicKey],
+    left: usize,
+    /// What was found, in order.
+    pub(super) steps: Vec<Step>,
+    /// The keys that signed.
+    pub(super) good: Vec<PublicKey>,
+}
+
+/// One signature, to be checked with each key.
+pub(super) struct Signature {
+    /// What was signed.
+    pub(super) message: Vec<u8>,
+    /// Its bytes: more than one where an envelope has more.
+    pub(super) signatures: Vec<Vec<u8>>,
+    /// What the signer says the key's hint is.
+    pub(super) hint: Option<String>,
+}
+
+impl<'a> Search<'a> {
+    /// A search among everything that one repository has.
+    pub(super) fn new(repository: &'a dyn Repository, keys: &'a [PublicKey]) -> Self {
+        Self { repository, keys, left: MAX_SIGNATURES, steps: Vec::new(), good: Vec::new() }
+    }
+
+    /// Looks for all signatures over `subject`, until `enough` says so.
+    pub(super) async fn look(
+        &mut self,
+        subject: &Digest,
+        enough: &(dyn Fn(&Self) -> bool + Sync),
+    ) -> Result<(), Error> {
+        let mut referrers = self.repository.referrers(subject).await?;
+        referrers.retain(may_be_signature);
+        // Those that say what they are come first: the bound is for the others.
+        referrers.sort_by_key(|found| !artifact_type(found).is_some_and(bundle::is_media_type));
+        for referrer in &referrers {
+            if self.left == 0 || enough(self) {
+                break;
+            }
+            self.open(subject, referrer.digest(), &format!("referrer `{}`", referrer.digest())).await?;
+        }
+        let tag = simple::tag(subject);
+        if !enough(self) {
+            match self.repository.resolve(&Version::Tag(tag.clone())).await {
+                Ok(found) => self.open(subject, found.digest(), &format!("tag `{tag}`")).await?,
+                Err(Error::NotFound(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if self.left == 0 {
+            let text = format!("{MAX_SIGNATURES} signatures were looked at, and no more are");
+            self.steps.push(Step::new(Evidence::Cosign, Outcome::Bad, text));
+        }
+        Ok(())
+    }
+
+    /// Opens one manifest of signatures.
+    async fn open(&mut self, subject: &Digest, digest: &Digest, place: &str) -> Result<(), Error> {
+        let bytes = match self.repository.manifest(digest).await {
+            Ok(bytes) => bytes,
+            // An index of referrers may be older than what it lists.
+            Err(error @ (Error::NotFound(_) | Error::Invalid(_) | Error::OverLimit(_))) => {
+                self.left = self.left.saturating_sub(1);
+                self.bad(&format!("{place} cannot be read: {error}"));
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        let Ok(manifest) = serde_json::from_slice::<ImageManifest>(&bytes) else {
+            self.left = self.left.saturating_sub(1);
+            self.bad(&format!("{place} is no manifest"));
+            return Ok(());
+        };
+        let mut any = false;
+        for (index, layer) in manifest.layers().iter().enumerate() {
+            let media_type = layer.media_type().to_string();
+            let is_bundle = bundle::is_media_type(&media_type);
+            if !is_bundle && media_type != simple::MEDIA_TYPE {
+                continue;
+            }
+            any = true;
+            if self.left == 0 {
+                return Ok(());
+            }
+            self.left -= 1;
+            let place = format!("signature {} of {place}", index + 1);
+            let blob = match read_blob(self.repository, layer, MAX_SIGNATURE_BYTES).await {
+                Ok(blob) => blob,
+                Err(error @ (Error::NotFound(_) | Error::Invalid(_) | Error::OverLimit(_))) => {
+                    self.bad(&format!("{place} cannot be read: {error}"));
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            if is_bundle {
+                match bundle::read(&blob, subject) {
+                    Ok(bundle::Signed::ByKey(signature)) => self.check(&signature, subject, &place),
+                    Ok(bundle::Signed::ByCertificate) => {
+                        let text = format!("{place} was made without a key, which only `keyless` is about");
+                        self.steps.push(Step::new(Evidence::Keyless, Outcome::Note, text));
+                    }
+                    Ok(bundle::Signed::Otherwise(what)) => {
+                        let text = format!("{place} is no signature of the artifact but {what}");
+                        self.steps.push(Step::new(Evidence::Cosign, Outcome::Note, text));
+                    }
+                    Err(why) => self.bad(&format!("{place} {why}")),
+                }
+            } else {
+                match simple::read(&blob, layer, subject) {
+                    Ok((signature, named)) => {
+                        self.check(&signature, subject, &place);
+                        if let Some(named) = named {
+                            let text =
+                                format!("{place} was made for the name `{named}`, which is told and not checked");
+                            self.steps.push(Step::new(Evidence::Cosign, Outcome::Note, text));
+                        }
+                    }
+                    Err(why) => self.bad(&format!("{place} {why}")),
+                }
+            }
+        }
+        if !any {
+            // Something else that refers to it: it costs a request, so it counts.
+            self.left = self.left.saturating_sub(1);
+        }
+        Ok(())
+    }
+
+    /// Tries every key that is trusted.
+    fn check(&mut self, signature: &Signature, subject: &Digest, place: &str) {
+        let verifies = |key: &&PublicKey| signature.signatures.iter().any(|one| key.verifies(&signature.message, one));
+        let by: Vec<_> = self.keys.iter().filter(verifies).cloned().collect();
+        if by.is_empty() {
+            let hint =
+                signature.hint.as_ref().map(|hint| format!(" (its key has the hint `{hint}`)")).unwrap_or_default();
+            self.bad(&format!("{place} is by none of the trusted keys{hint}"));
+        }
+        for key in by {
+            let text = format!("{place} over `{subject}` is good: {key}");
+            self.steps.push(Step::new(Evidence::Cosign, Outcome::Good, text));
+            if !self.good.contains(&key) {
+                self.good.push(key);
+            }
+        }
+    }
+
+    fn bad(&mut self, text: &str) {
+        self.steps.push(Step::new(Evidence::Cosign, Outcome::Bad, text));
+    }
+}
+
+/// Whether a referrer may be a signature, by the little that its descriptor tells.
+fn may_be_signature(found: &Descriptor) -> bool {
+    artifact_type(found)
+        .is_none_or(|kind| bundle::is_media_type(kind) || kind == SIMPLE_REFERRER || UNTELLING.contains(&kind))
+}
+
+fn artifact_type(found: &Descriptor) -> Option<&str> {
+    found.artifact_type().as_ref().map(AsRef::as_ref)
+}
