@@ -68,8 +68,10 @@ pub struct Patience {
     pub slow: Duration,
     /// Tries of one request, the first included.
     pub tries: u32,
-    /// The wait before the second try; it doubles with each, up to [`bounds::MAX_BACKOFF`].
+    /// The wait before the second try; it doubles with each, up to `longest_wait`.
     pub backoff: Duration,
+    /// The longest wait between two tries, also where the server asks for more.
+    pub longest_wait: Duration,
 }
 
 impl Default for Patience {
@@ -81,6 +83,7 @@ impl Default for Patience {
             slow: bounds::SLOW_TIMEOUT,
             tries: bounds::MAX_TRIES,
             backoff: bounds::FIRST_BACKOFF,
+            longest_wait: bounds::MAX_BACKOFF,
         }
     }
 }
