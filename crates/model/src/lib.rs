@@ -13,6 +13,7 @@ mod grant;
 mod hammer;
 mod limit;
 mod name;
+mod place;
 mod registry;
 mod trust;
 mod unit;
@@ -32,6 +33,7 @@ pub use grant::{
 };
 pub use limit::{GUARDED_FEATURES, Limits};
 pub use name::{AppId, NameError, Tenant, WorkloadId};
+pub use place::{Kept, cache_directory};
 pub use registry::RegistryHost;
 pub use route::{Match, Miss, Pattern, Route, RouteTable};
 pub use trust::{

@@ -7,7 +7,6 @@
 //! Deliberately out of scope: another process of the same user. It could as well attach a debugger.
 
 use std::{
-    ffi::OsString,
     fs::{DirBuilder, File},
     io::{self, Read, Seek, SeekFrom, Write},
     os::{
@@ -23,6 +22,7 @@ use rustix::{
     fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_NOW},
     io::Errno,
 };
+use samara_model::{Kept, cache_directory};
 
 use super::{
     code::{CheckedFile, CodeId, hex},
@@ -83,17 +83,6 @@ impl From<Errno> for Rejected {
     }
 }
 
-/// Where the cache is when nobody says: `$SAMARA_CACHE`, else `$XDG_CACHE_HOME/samara/code`, else
-/// `$HOME/.cache/samara/code`. `None` if none of them is set.
-pub fn default_cache_directory(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
-    let set = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    // The XDG specification says that relative paths are to be ignored.
-    let absolute = |name: &str| set(name).filter(|path| path.is_absolute());
-    set("SAMARA_CACHE")
-        .or_else(|| absolute("XDG_CACHE_HOME").map(|base| base.join("samara/code")))
-        .or_else(|| absolute("HOME").map(|home| home.join(".cache/samara/code")))
-}
-
 impl CodeCache {
     /// Opens the cache in `directory`, made if it does not exist, bounded by [`DEFAULT_CACHE_BYTES`].
     ///
@@ -108,12 +97,12 @@ impl CodeCache {
         Ok(Self { directory: opened, path, key, max_bytes: DEFAULT_CACHE_BYTES })
     }
 
-    /// Opens the cache of whoever runs this program, in [`default_cache_directory`].
+    /// Opens the cache of whoever runs this program, in [`samara_model::cache_directory`].
     ///
     /// # Errors
     /// The environment names no directory, or [`CodeCache::open`] refuses it.
     pub fn open_default() -> anyhow::Result<Self> {
-        let directory = default_cache_directory(|name| std::env::var_os(name));
+        let directory = cache_directory(|name| std::env::var_os(name), Kept::Code);
         Self::open(directory.context("there is no place for the code cache; set SAMARA_CACHE to a directory")?)
     }
 

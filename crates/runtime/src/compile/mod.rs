@@ -40,7 +40,7 @@ use samara_model::{Fault, format_bytes, format_duration};
 use samara_telemetry::HostMetrics;
 use tokio::sync::Semaphore;
 
-pub use cache::{CodeCache, DEFAULT_CACHE_BYTES, default_cache_directory};
+pub use cache::{CodeCache, DEFAULT_CACHE_BYTES};
 pub use code::Code;
 pub use sweep::{CacheEntry, Removed};
 pub use worker::run_worker;

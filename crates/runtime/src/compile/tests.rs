@@ -254,23 +254,6 @@ fn processes_that_open_a_new_cache_at_once_agree_on_its_key() {
 }
 
 #[test]
-fn the_default_directory_follows_the_environment() {
-    let directory = |set: &[(&str, &str)]| {
-        let find = |name: &str| set.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into());
-        default_cache_directory(find).map(|path| path.display().to_string())
-    };
-    let all = [("SAMARA_CACHE", "c"), ("XDG_CACHE_HOME", "/x"), ("HOME", "/h")];
-    assert_eq!(directory(&all).as_deref(), Some("c"));
-    assert_eq!(directory(&all[1..]).as_deref(), Some("/x/samara/code"));
-    assert_eq!(directory(&all[2..]).as_deref(), Some("/h/.cache/samara/code"));
-    assert_eq!(
-        directory(&[("SAMARA_CACHE", ""), ("XDG_CACHE_HOME", "x"), ("HOME", "/h")]).as_deref(),
-        Some("/h/.cache/samara/code")
-    );
-    assert_eq!(directory(&[]), None);
-}
-
-#[test]
 fn the_cache_keeps_what_was_used_last() {
     let directory = private_directory();
     let cache = CodeCache::open(directory.path()).unwrap();
