@@ -11,16 +11,20 @@
 pub mod bounds;
 pub mod document;
 mod error;
+mod progress;
 mod reference;
 pub mod registry;
 pub mod repository;
+pub mod store;
 pub mod trust;
 
 use bytes::Bytes;
 pub use error::Error;
 pub use oci_spec::image::{Descriptor, Digest, ImageIndex, ImageManifest, MediaType};
+pub use progress::{Progress, Watch};
 pub use reference::{OciReference, Reference, Version};
 pub use repository::{BlobStream, Repository};
+pub use store::{Blob, Store};
 
 /// Bytes with a digest and the place they came from.
 #[derive(Clone, Debug)]

@@ -1,0 +1,158 @@
+//! Directories that are ours alone, by descriptor: everything the store does to a disk goes through here.
+//!
+//! A name is always one segment below an open directory, and no link is followed: what was checked is what is read.
+
+use std::{
+    fmt::Display,
+    fs::{DirBuilder, File},
+    io,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::DirBuilderExt as _,
+    },
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_NOW},
+    io::Errno,
+};
+
+use crate::Error;
+
+/// An open directory, and its path for messages.
+#[derive(Debug)]
+pub(super) struct Directory {
+    pub(super) fd: OwnedFd,
+    pub(super) path: PathBuf,
+}
+
+/// An error of this machine's disk, while doing something to a path.
+pub(super) fn disk(doing: &str, path: &Path, error: impl Display) -> Error {
+    Error::Disk(format!("{doing} `{}`: {error}", path.display()))
+}
+
+impl Directory {
+    /// Opens a directory that nobody else may enter, made if it does not exist.
+    pub(super) fn open_private(path: &Path) -> Result<Self, Error> {
+        let failed = |error: &dyn Display| disk("opening the artifact store", path, error);
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| failed(&error))?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = match rustix::fs::open(path, flags, Mode::empty()) {
+            Err(Errno::NOTDIR | Errno::LOOP) => {
+                return Err(failed(&"it is a symbolic link; name the directory it points to"));
+            }
+            opened => opened.map_err(|error| failed(&error))?,
+        };
+        let stat = rustix::fs::fstat(&fd).map_err(|error| failed(&error))?;
+        let user = rustix::process::geteuid().as_raw();
+        if stat.st_uid != user {
+            let owner = stat.st_uid;
+            return Err(failed(&format!(
+                "it belongs to user {owner}, and this is user {user}; set SAMARA_CACHE to a directory of yours"
+            )));
+        }
+        let mode = Mode::from_raw_mode(stat.st_mode).bits();
+        if mode & 0o077 != 0 {
+            return Err(failed(&format!("others may enter it (mode {mode:o}); `chmod 700` it")));
+        }
+        Ok(Self { fd, path: path.to_owned() })
+    }
+
+    /// A directory below this one, made if it does not exist.
+    pub(super) fn below(&self, name: &str) -> Result<Self, Error> {
+        let path = self.path.join(name);
+        match rustix::fs::mkdirat(&self.fd, name, Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(disk("making", &path, error)),
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd =
+            rustix::fs::openat(&self.fd, name, flags, Mode::empty()).map_err(|error| disk("opening", &path, error))?;
+        Ok(Self { fd, path })
+    }
+
+    /// Opens a regular file of this user to be read; `None` if there is none.
+    pub(super) fn open(&self, name: &str) -> io::Result<Option<(File, Stat)>> {
+        // `NONBLOCK`: a FIFO in a file's place must not hold us up.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let file = match rustix::fs::openat(&self.fd, name, flags, Mode::empty()) {
+            Err(Errno::NOENT) => return Ok(None),
+            Err(Errno::LOOP | Errno::NXIO) => return Err(io::Error::other("it is not a regular file")),
+            opened => opened?,
+        };
+        let stat = rustix::fs::fstat(&file)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(io::Error::other("it is not a regular file"));
+        }
+        if stat.st_uid != rustix::process::geteuid().as_raw() {
+            return Err(io::Error::other(format!("it belongs to user {}", stat.st_uid)));
+        }
+        Ok(Some((File::from(file), stat)))
+    }
+
+    /// Opens a file that only this user may touch, to be read and written; made if it does not exist.
+    pub(super) fn open_or_create(&self, name: &str) -> io::Result<File> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        Ok(rustix::fs::openat(&self.fd, name, flags, Mode::RUSR | Mode::WUSR)?.into())
+    }
+
+    /// Makes a file that was not there, to be read and written.
+    pub(super) fn create(&self, name: &str) -> io::Result<File> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(rustix::fs::openat(&self.fd, name, flags, Mode::RUSR | Mode::WUSR)?.into())
+    }
+
+    /// Gives a file another name, replacing whatever has it: whoever looks sees the one or the other.
+    pub(super) fn rename(&self, name: &str, to: &Self, new_name: &str) -> io::Result<()> {
+        Ok(rustix::fs::renameat(&self.fd, name, &to.fd, new_name)?)
+    }
+
+    /// Removes a file; what is gone already need not be removed.
+    pub(super) fn remove(&self, name: &str) -> io::Result<()> {
+        match rustix::fs::unlinkat(&self.fd, name, AtFlags::empty()) {
+            Err(Errno::NOENT) => Ok(()),
+            other => Ok(other?),
+        }
+    }
+
+    /// What a name stands for, without following a link; `None` if nothing.
+    pub(super) fn stat(&self, name: &str) -> io::Result<Option<Stat>> {
+        match rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => Ok(None),
+            other => Ok(Some(other?)),
+        }
+    }
+}
+
+/// Whether two descriptors or names are of the same file.
+pub(super) fn same_file(one: &Stat, other: &Stat) -> bool {
+    (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
+}
+
+/// The bytes of a file.
+pub(super) fn size(stat: &Stat) -> u64 {
+    u64::try_from(stat.st_size).unwrap_or_default()
+}
+
+/// Takes the lock on a file at once, or says that somebody else has it. It ends with the descriptor, and so with the process.
+pub(super) fn try_lock(file: impl AsFd) -> io::Result<bool> {
+    match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => Ok(false),
+        other => other.map(|()| true).map_err(Into::into),
+    }
+}
+
+/// Notes that a file was used, in its modification time: access times are often not kept.
+pub(super) fn touch(file: impl AsFd) {
+    let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+    // Only the order of removal depends on it.
+    let _ = rustix::fs::futimens(file, &Timestamps { last_access: now, last_modification: now });
+}
+
+/// A name nobody else has: process numbers repeat in other namespaces that share a directory, random names do not.
+pub(super) fn unique(prefix: &str) -> io::Result<String> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
+    Ok(format!("{prefix}{}", data_encoding::HEXLOWER.encode(&bytes)))
+}

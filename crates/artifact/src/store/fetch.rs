@@ -1,0 +1,282 @@
+//! Fetching a blob into the store: once, whoever asks for it meanwhile, and from where an earlier try stopped.
+//!
+//! Within a process those who come later wait for the one who downloads, and get its blob or its error; when it is cancelled
+//! the next one goes on. Between processes the lock on the partial file does the same, and ends with its holder.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use oci_spec::image::{Descriptor, Digest};
+use parking_lot::Mutex;
+use tokio::time::{Instant, sleep};
+
+use super::{
+    Blob, Store, blocking, file_name,
+    partial::{Claim, Partial},
+};
+use crate::{Error, Progress, Repository, bounds};
+
+/// Bytes that are gathered before they are written.
+const WRITE_BYTES: usize = 1 << 20;
+/// How often a body that breaks off is asked for again from where it broke. Each must have brought something.
+const MAX_RESUMES: u32 = 8;
+/// How long to wait before that, doubled each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// And at most.
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// How often to look whether another process has finished, at first and at most.
+const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(200));
+/// Another process that got no byte for so long is waited for no longer.
+const OTHERS_STALL: Duration = Duration::from_secs(2 * bounds::STALL_TIMEOUT.as_secs());
+
+/// One download that several wait for.
+#[derive(Debug, Default)]
+pub(super) struct Flight(tokio::sync::Mutex<Landing>);
+
+/// How a download ended, for those who waited.
+#[derive(Debug, Default)]
+enum Landing {
+    /// It has not ended, or whoever did it was cancelled.
+    #[default]
+    Pending,
+    /// The blob is in the store.
+    Landed,
+    /// This repository has not delivered it.
+    Failed(String, Error),
+}
+
+impl Store {
+    /// The blob of a descriptor, from the store or else from `repository`, of at most `limit` bytes. Downloads of one digest
+    /// at one time are one, in this process and in others; what an earlier one has left is resumed.
+    ///
+    /// # Errors
+    /// It is over the limit, which is known before a byte is asked for; the repository fails; it is not what the descriptor
+    /// says; the disk fails.
+    pub async fn fetch(
+        &self,
+        repository: &dyn Repository,
+        descriptor: &Descriptor,
+        limit: u64,
+        progress: &Progress,
+    ) -> Result<Blob, Error> {
+        let (digest, size) = (descriptor.digest(), descriptor.size());
+        if size > limit {
+            return Err(Error::OverLimit(format!(
+                "`{digest}` in `{}` is of {size} bytes, and at most {limit} are read of what it is for",
+                repository.name()
+            )));
+        }
+        loop {
+            if let Some(blob) = self.get(digest).await? {
+                return of_size(blob, size);
+            }
+            let flight = self.flight(file_name(digest)?);
+            let mut landing = flight.0.lock().await;
+            match &*landing {
+                Landing::Pending => {}
+                Landing::Failed(name, error) if *name == repository.name() => return Err(error.clone()),
+                // Another repository's failure says nothing of this one.
+                Landing::Landed | Landing::Failed(..) => continue,
+            }
+            let fetched = self.download(repository, descriptor, progress).await;
+            *landing = match &fetched {
+                Ok(_) => Landing::Landed,
+                Err(error) => Landing::Failed(repository.name(), error.clone()),
+            };
+            self.end(file_name(digest)?, &flight);
+            return fetched;
+        }
+    }
+
+    /// The download of a digest that others may be waiting for, or a new one.
+    fn flight(&self, name: &str) -> Arc<Flight> {
+        let mut flights = self.0.flights.lock();
+        if let Some(flight) = flights.get(name).and_then(std::sync::Weak::upgrade) {
+            return flight;
+        }
+        flights.retain(|_, flight| flight.strong_count() > 0);
+        let flight = Arc::new(Flight::default());
+        flights.insert(name.to_owned(), Arc::downgrade(&flight));
+        flight
+    }
+
+    /// Whoever comes from now on begins anew, rather than learning of an error of the past.
+    fn end(&self, name: &str, flight: &Arc<Flight>) {
+        let mut flights = self.0.flights.lock();
+        if flights.get(name).is_some_and(|known| std::ptr::eq(known.as_ptr(), Arc::as_ptr(flight))) {
+            flights.remove(name);
+        }
+    }
+
+    async fn download(
+        &self,
+        repository: &dyn Repository,
+        descriptor: &Descriptor,
+        progress: &Progress,
+    ) -> Result<Blob, Error> {
+        let (digest, size) = (descriptor.digest(), descriptor.size());
+        let Some(partial) = self.claim(digest, size, progress).await? else {
+            // Another process has just finished it.
+            let blob = self.get(digest).await?;
+            let gone = || Error::Disk(format!("`{digest}` was stored and removed by others meanwhile; try again"));
+            return of_size(blob.ok_or_else(gone)?, size);
+        };
+        let mut download = Download { repository, descriptor, progress, partial: Arc::new(Mutex::new(partial)) };
+        progress.total(size);
+        let fetched = download.run().await;
+        if let Err(error) = &fetched {
+            // What may be resumed is kept: bytes that came from who is out of reach now.
+            let resumable = !matches!(error, Error::Invalid(_) | Error::OverLimit(_) | Error::Disk(_));
+            download
+                .on_disk(move |partial| {
+                    if !resumable || partial.length() == 0 {
+                        partial.discard();
+                    }
+                    Ok(())
+                })
+                .await?;
+        }
+        fetched
+    }
+
+    /// The partial file of a digest, once it is ours; `None` if meanwhile another process has finished it.
+    async fn claim(&self, digest: &Digest, size: u64, progress: &Progress) -> Result<Option<Partial>, Error> {
+        let (mut pause, longest) = LOOK_AGAIN;
+        let mut seen = 0;
+        let mut since = Instant::now();
+        loop {
+            let (store, wanted) = (self.clone(), digest.clone());
+            match blocking(move || Partial::claim(&store, &wanted, size)).await? {
+                Claim::Ours(partial) => return Ok(Some(partial)),
+                Claim::Landed => return Ok(None),
+                Claim::Busy(bytes) if bytes != seen => (seen, since) = (bytes, Instant::now()),
+                Claim::Busy(_) if since.elapsed() > OTHERS_STALL => {
+                    let store = self.clone();
+                    return blocking(move || Partial::alone(&store)).await.map(Some);
+                }
+                Claim::Busy(_) => progress.step("waiting for another process that downloads it"),
+            }
+            sleep(pause).await;
+            pause = pause.saturating_mul(2).min(longest);
+        }
+    }
+}
+
+/// A blob on its way from a repository to a file.
+struct Download<'a> {
+    repository: &'a dyn Repository,
+    descriptor: &'a Descriptor,
+    progress: &'a Progress,
+    /// Locked by one at a time, in [`Download::on_disk`]; shared so that a download that is cancelled while it writes lets go
+    /// of the file when that write is done.
+    partial: Arc<Mutex<Partial>>,
+}
+
+impl Download<'_> {
+    async fn on_disk<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Partial) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let partial = Arc::clone(&self.partial);
+        blocking(move || work(&mut partial.lock())).await
+    }
+
+    fn length(&self) -> u64 {
+        self.partial.lock().length()
+    }
+
+    async fn run(&mut self) -> Result<Blob, Error> {
+        let (digest, size) = (self.descriptor.digest(), self.descriptor.size());
+        // Bytes that somebody else may have sent: if the whole is wrong, they may be why.
+        let mut inherited = self.length() > 0;
+        self.progress.received(self.length());
+        let mut resumes = 0;
+        loop {
+            let before = self.length();
+            if before < size {
+                match self.receive(before).await {
+                    Err(Error::Unreachable(_)) if resumes < MAX_RESUMES && self.length() > before => {
+                        let pause = FIRST_PAUSE.saturating_mul(1 << resumes).min(LONGEST_PAUSE);
+                        resumes += 1;
+                        sleep(pause).await;
+                        continue;
+                    }
+                    received => received?,
+                }
+            }
+            let found = self.on_disk(|partial| Ok(partial.digest())).await?;
+            if found == *digest {
+                let digest = digest.clone();
+                return self.on_disk(move |partial| partial.finish(&digest)).await;
+            }
+            if !inherited {
+                return Err(Error::Invalid(format!(
+                    "what `{}` sent as `{digest}` is `{found}`",
+                    self.repository.name()
+                )));
+            }
+            inherited = false;
+            self.on_disk(Partial::restart).await?;
+        }
+    }
+
+    /// Asks for the bytes from `offset` on and writes them; returns when there are as many as there should be.
+    async fn receive(&mut self, offset: u64) -> Result<(), Error> {
+        let (digest, size) = (self.descriptor.digest(), self.descriptor.size());
+        let name = self.repository.name();
+        let mut stream = self.repository.blob(self.descriptor, offset).await?;
+        if stream.offset != offset {
+            if stream.offset != 0 {
+                return Err(Error::Invalid(format!(
+                    "`{name}` sent `{digest}` from byte {} on when asked for {offset}",
+                    stream.offset
+                )));
+            }
+            self.on_disk(Partial::restart).await?;
+        }
+        let mut length = stream.offset;
+        let mut gathered: Vec<Bytes> = Vec::new();
+        let mut waiting = 0;
+        loop {
+            let next = stream.chunks.next().await;
+            let ended = !matches!(next, Some(Ok(_)));
+            let mut failed = Ok(());
+            match next {
+                Some(Ok(chunk)) => {
+                    length = length.saturating_add(chunk.len() as u64);
+                    if length > size {
+                        return Err(Error::Invalid(format!(
+                            "`{digest}` in `{name}` is longer than the {size} bytes that its manifest says"
+                        )));
+                    }
+                    self.progress.received(chunk.len() as u64);
+                    waiting += chunk.len();
+                    gathered.push(chunk);
+                }
+                Some(Err(error)) => failed = Err(error),
+                None if length < size => {
+                    failed =
+                        Err(Error::Unreachable(format!("`{name}` ended `{digest}` after {length} of {size} bytes")));
+                }
+                None => {}
+            }
+            if ended || waiting >= WRITE_BYTES {
+                let chunks = std::mem::take(&mut gathered);
+                waiting = 0;
+                self.on_disk(move |partial| partial.append(&chunks)).await?;
+            }
+            if ended {
+                return failed;
+            }
+        }
+    }
+}
+
+/// A digest names one content, so a descriptor that gives it another size lies.
+fn of_size(blob: Blob, size: u64) -> Result<Blob, Error> {
+    if blob.size() == size {
+        return Ok(blob);
+    }
+    Err(Error::Invalid(format!("`{}` is of {} bytes, and its manifest says {size}", blob.digest(), blob.size())))
+}

@@ -1,0 +1,172 @@
+//! The content store: every blob that was fetched, once, under its digest, shared by all processes of a user.
+//!
+//! ```text
+//! blobs/sha256/<hex>     whole and checked, mode 0400; only ever renamed into place or unlinked
+//! partial/sha256-<hex>   on its way, locked by whoever downloads it; kept when that fails, and resumed
+//! partial/new-<random>   being written by somebody who has all the bytes already
+//! records/<hex>.json     a reference that was pulled and the blobs that belong to it
+//! lock                   shared by who adds a record, exclusive to who collects
+//! ```
+//!
+//! A process may be killed at any moment: what has a digest for a name was complete before it got it, a lock ends with the
+//! process that held it, and what a dead writer left is resumed by the next one or swept. A blob is hashed again each time it
+//! is opened, through the descriptor that is then read: a disk that lost something means another download, no more.
+//!
+//! Records are small files and no database: what must be atomic is one rename, two versions of this program can share them,
+//! and a store that lost some of them is still sound: its blobs are known by their names.
+
+mod blob;
+mod directory;
+mod fetch;
+mod partial;
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::Write as _,
+    path::Path,
+    sync::{Arc, Weak},
+};
+
+use bytes::Bytes;
+use oci_spec::image::{Digest, DigestAlgorithm};
+use parking_lot::Mutex;
+use rustix::fs::Mode;
+use samara_model::{Kept, cache_directory};
+
+pub use self::blob::Blob;
+use self::{
+    directory::{Directory, disk, size, touch, try_lock, unique},
+    fetch::Flight,
+};
+use crate::{Error, repository::sha256};
+
+/// How the name of a file starts that somebody writes who has all the bytes.
+const UNFINISHED: &str = "new-";
+
+/// Blobs on disk. Cheap to clone; all clones are one store.
+#[derive(Clone, Debug)]
+pub struct Store(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    root: Directory,
+    blobs: Directory,
+    partial: Directory,
+    /// Downloads of this process that others may wait for.
+    flights: Mutex<HashMap<String, Weak<Flight>>>,
+}
+
+impl Store {
+    /// Opens the store in `directory`, made if it does not exist.
+    ///
+    /// # Errors
+    /// The directory cannot be made, is a symbolic link, is somebody else's or may be entered by others.
+    pub fn open(directory: impl AsRef<Path>) -> Result<Self, Error> {
+        let root = Directory::open_private(directory.as_ref())?;
+        let blobs = root.below("blobs")?.below("sha256")?;
+        let partial = root.below("partial")?;
+        Ok(Self(Arc::new(Shared { root, blobs, partial, flights: Mutex::default() })))
+    }
+
+    /// Opens the store of whoever runs this program, in [`samara_model::cache_directory`].
+    ///
+    /// # Errors
+    /// The environment names no directory, or [`Store::open`] refuses it.
+    pub fn open_default() -> Result<Self, Error> {
+        let directory = cache_directory(|name| std::env::var_os(name), Kept::Artifacts);
+        Self::open(directory.ok_or_else(|| {
+            Error::Disk("there is no place for artifacts; set SAMARA_CACHE to a directory".to_owned())
+        })?)
+    }
+
+    /// Where it is.
+    pub fn directory(&self) -> &Path {
+        &self.0.root.path
+    }
+
+    /// The blob of this digest, checked again; `None` if it is not here. Counts as a use of it.
+    ///
+    /// # Errors
+    /// The disk fails, or the digest is not of sha256.
+    pub async fn get(&self, digest: &Digest) -> Result<Option<Blob>, Error> {
+        let (store, digest) = (self.clone(), digest.clone());
+        blocking(move || store.get_now(&digest)).await
+    }
+
+    /// Stores bytes that are all here. Nothing is written if they are in the store already.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub async fn put(&self, bytes: Bytes) -> Result<Blob, Error> {
+        let store = self.clone();
+        blocking(move || store.put_now(&bytes)).await
+    }
+
+    /// [`Store::get`] on this thread, for code that may block.
+    ///
+    /// # Errors
+    /// The disk fails, or the digest is not of sha256.
+    pub fn get_now(&self, digest: &Digest) -> Result<Option<Blob>, Error> {
+        let name = file_name(digest)?;
+        let path = self.0.blobs.path.join(name);
+        let failed = |error| disk("reading", &path, error);
+        let Some((file, stat)) = self.0.blobs.open(name).map_err(failed)? else { return Ok(None) };
+        if !blob::has_digest(&file, size(&stat), digest).map_err(failed)? {
+            tracing::warn!(path = %path.display(), "a blob is not what its name says; it is removed and fetched again");
+            self.0.blobs.remove(name).map_err(failed)?;
+            return Ok(None);
+        }
+        touch(&file);
+        Ok(Some(Blob::verified(digest.clone(), size(&stat), file, path)))
+    }
+
+    /// [`Store::put`] on this thread, for code that may block.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub fn put_now(&self, bytes: &[u8]) -> Result<Blob, Error> {
+        let digest = sha256(bytes);
+        if let Some(blob) = self.get_now(&digest)? {
+            return Ok(blob);
+        }
+        let failed = |error| disk("writing to", &self.0.partial.path, error);
+        let name = unique(UNFINISHED).map_err(failed)?;
+        let mut file = self.0.partial.create(&name).map_err(failed)?;
+        let written = try_lock(&file).and_then(|_| file.write_all(bytes)).map_err(failed);
+        let stored = written.and_then(|()| self.adopt(file, &name, &digest, bytes.len() as u64));
+        if stored.is_err() {
+            let _ = self.0.partial.remove(&name);
+        }
+        stored
+    }
+
+    /// Gives a finished file of `partial` the name of its digest, which the caller has checked.
+    fn adopt(&self, file: File, name: &str, digest: &Digest, size: u64) -> Result<Blob, Error> {
+        let path = self.0.blobs.path.join(file_name(digest)?);
+        let finish = || {
+            rustix::fs::fchmod(&file, Mode::RUSR)?;
+            // Before it has the name, or a power cut could leave the name without the bytes.
+            file.sync_all()?;
+            self.0.partial.rename(name, &self.0.blobs, file_name(digest).unwrap_or_default())
+        };
+        finish().map_err(|error| disk("storing", &path, error))?;
+        Ok(Blob::verified(digest.clone(), size, file, path))
+    }
+}
+
+/// The name of a blob's file: the hexadecimal digits, which are no path.
+fn file_name(digest: &Digest) -> Result<&str, Error> {
+    match digest.algorithm() {
+        DigestAlgorithm::Sha256 => Ok(digest.digest()),
+        _ => Err(Error::Invalid(format!("`{digest}` is not of sha256, the only kind that is checked here"))),
+    }
+}
+
+/// The one place where this crate's work on disks and archives leaves the async threads.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let stopped = |error| Err(Error::Disk(format!("the work on the disk was not finished: {error}")));
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(stopped)
+}

@@ -1,0 +1,12 @@
+//! The crate as its users meet it: one binary, a module per subject.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "tests may fail fast"
+)]
+
+mod memory;
+mod store;
