@@ -40,7 +40,7 @@ pub const MAX_NAMES_BYTES: usize = 4 << 20;
 /// What describes one entry of a tar besides its header: a long name, extended attributes.
 pub const MAX_ENTRY_HEADER_BYTES: u64 = 1 << 20;
 /// What is read of a zip before its members are known.
-pub const MAX_ZIP_DIRECTORY_BYTES: u64 = 4 << 20;
+pub const MAX_ZIP_DIRECTORY_BYTES: u64 = 8 << 20;
 /// The window of a zstd stream, as a power of two: what its decoder keeps in memory.
 pub const MAX_ZSTD_WINDOW_LOG: u32 = 25;
 /// Redirects that one request follows.
@@ -73,3 +73,30 @@ pub const MAX_HEAD_BYTES: u32 = 64 << 10;
 pub const MAX_HEAD_FIELDS: usize = 100;
 /// What is sent in one piece; a larger blob is sent in pieces of this size.
 pub const UPLOAD_CHUNK_BYTES: usize = 32 << 20;
+
+/// What one artifact may cost when its contents are read. The host file may say less or more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// A module: [`MAX_MODULE_BYTES`].
+    pub module_bytes: u64,
+    /// A layer or an archive as it comes: [`MAX_LAYER_BYTES`].
+    pub layer_bytes: u64,
+    /// Entries of one archive: [`MAX_ARCHIVE_ENTRIES`].
+    pub archive_entries: usize,
+    /// How much larger an archive may become: [`MAX_EXPANSION`].
+    pub expansion: u64,
+    /// Bytes that are unpacked in all: [`MAX_UNPACKED_BYTES`].
+    pub unpacked_bytes: u64,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            module_bytes: MAX_MODULE_BYTES,
+            layer_bytes: MAX_LAYER_BYTES,
+            archive_entries: MAX_ARCHIVE_ENTRIES,
+            expansion: MAX_EXPANSION,
+            unpacked_bytes: MAX_UNPACKED_BYTES,
+        }
+    }
+}

@@ -9,6 +9,7 @@
 //! the store.
 
 pub mod bounds;
+pub mod bundle;
 pub mod document;
 mod error;
 mod progress;
