@@ -9,7 +9,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ed25519_dalek::pkcs8::DecodePublicKey as _;
 use p256::{
     ecdsa::signature::Verifier as _,
-    pkcs8::{ObjectIdentifier, SubjectPublicKeyInfoRef, der::Document},
+    pkcs8::{ObjectIdentifier, SubjectPublicKeyInfoRef, der::pem::decode_vec},
 };
 use sha2::{Digest as _, Sha256};
 
@@ -45,7 +45,7 @@ impl PublicKey {
     pub fn parse(name: &str, pem: &str) -> Result<Self, Error> {
         let wrong =
             |why: &str| Error::Invalid(format!("`{name}` is not a key that signatures are checked with: {why}"));
-        let Ok((label, der)) = Document::from_pem(pem.trim()) else {
+        let Ok((label, der)) = decode_vec(pem.trim().as_bytes()) else {
             return Err(wrong(
                 "it is not PEM; give the file that `samara keys new` or `cosign generate-key-pair` ends in `.pub`",
             ));
@@ -53,17 +53,17 @@ impl PublicKey {
         if label != "PUBLIC KEY" {
             return Err(wrong(&format!("it holds a `{label}`; give the public half, which ends in `.pub`")));
         }
-        let Ok(info) = SubjectPublicKeyInfoRef::try_from(der.as_bytes()) else {
+        let Ok(info) = SubjectPublicKeyInfoRef::try_from(der.as_slice()) else {
             return Err(wrong("its contents are damaged"));
         };
         let (kind, parameters) = (info.algorithm.oid, info.algorithm.parameters_oid().ok());
         let curve = match kind {
             EC if parameters == Some(P256) => {
-                p256::ecdsa::VerifyingKey::from_public_key_der(der.as_bytes()).ok().map(Curve::P256)
+                p256::ecdsa::VerifyingKey::from_public_key_der(&der).ok().map(Curve::P256)
             }
             EC => return Err(wrong("it is of a curve other than P-256; make one with `samara keys new`")),
             ED25519 => {
-                let key = ed25519_dalek::VerifyingKey::from_public_key_der(der.as_bytes()).ok();
+                let key = ed25519_dalek::VerifyingKey::from_public_key_der(&der).ok();
                 // A weak key has signatures that fit every message.
                 key.filter(|key| !key.is_weak()).map(Curve::Ed25519)
             }
@@ -71,7 +71,7 @@ impl PublicKey {
             other => return Err(wrong(&format!("its kind is `{other}`; P-256 and Ed25519 are read"))),
         };
         let Some(curve) = curve else { return Err(wrong("its contents are no point of its curve")) };
-        let hint = STANDARD.encode(Sha256::digest(der.as_bytes()));
+        let hint = STANDARD.encode(Sha256::digest(&der));
         Ok(Self { name: name.to_owned(), hint, curve })
     }
 

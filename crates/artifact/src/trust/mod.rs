@@ -20,6 +20,8 @@ mod pair;
 mod policy;
 mod section;
 mod sign;
+#[cfg(test)]
+mod tests;
 mod verdict;
 
 use std::path::Path;

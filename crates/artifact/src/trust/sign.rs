@@ -77,21 +77,20 @@ async fn sign_bundle(repository: &dyn Repository, subject: &Descriptor, key: &Ke
     let blob = bundle::write(subject.digest(), key.public().hint(), |message| key.sign(message));
     let layer = push(repository, bundle::MEDIA_TYPE, blob).await?;
     let config = push(repository, EMPTY, b"{}".to_vec()).await?;
-    // A subject is a plain descriptor: what else a registry said of it is not part of what refers to it.
-    let subject = descriptor(subject.media_type().as_ref(), subject.size(), subject.digest());
-    let manifest = ImageManifestBuilder::default()
-        .schema_version(SCHEMA_VERSION)
-        .media_type(MediaType::ImageManifest)
-        .artifact_type(bundle::MEDIA_TYPE)
-        .config(config)
-        .layers(vec![layer])
-        .subject(subject.clone())
-        .annotations(HashMap::from([
-            ("dev.sigstore.bundle.content".to_owned(), "dsse-envelope".to_owned()),
-            ("dev.sigstore.bundle.predicateType".to_owned(), bundle::PREDICATE.to_owned()),
-        ]))
-        .build()
-        .expect("every field that is needed is set");
+    // Written field by field: the maps of the types have another order each time, and signing twice must give one manifest.
+    // The subject is a plain descriptor: what else a registry said of it is not part of what refers to it.
+    let manifest = json!({
+        "schemaVersion": SCHEMA_VERSION,
+        "mediaType": MediaType::ImageManifest.as_ref(),
+        "artifactType": bundle::MEDIA_TYPE,
+        "config": config,
+        "layers": [layer],
+        "subject": descriptor(subject.media_type().as_ref(), subject.size(), subject.digest()),
+        "annotations": {
+            "dev.sigstore.bundle.content": "dsse-envelope",
+            "dev.sigstore.bundle.predicateType": bundle::PREDICATE,
+        },
+    });
     let bytes = to_json(&manifest);
     let digest = sha256(&bytes);
     let already = repository.referrers(subject.digest()).await?.iter().any(|found| *found.digest() == digest);
