@@ -9,4 +9,6 @@
 )]
 
 mod memory;
+#[cfg(feature = "external-tests")]
+mod registries;
 mod store;
