@@ -9,7 +9,6 @@ use std::{
     path::PathBuf,
     process::{Child, Command, Output, Stdio},
     sync::Arc,
-    thread,
     time::{Duration, Instant},
 };
 
@@ -52,12 +51,17 @@ impl Drop for Place {
 }
 
 impl Place {
-    fn start() -> Self {
+    async fn start() -> Self {
         // Another process may take the port between this and the registry's start.
-        (0..5).find_map(|_| Self::try_start()).expect("the registry starts; `tests/registry-tools.sh DIR` installs it")
+        for _ in 0..5 {
+            if let Some(place) = Self::try_start().await {
+                return place;
+            }
+        }
+        panic!("the registry does not start; `tests/registry-tools.sh DIR` installs it");
     }
 
-    fn try_start() -> Option<Self> {
+    async fn try_start() -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let config = format!(
@@ -74,7 +78,7 @@ impl Place {
             if place.child.try_wait().unwrap().is_some() || Instant::now() > end {
                 return None;
             }
-            thread::sleep(Duration::from_millis(20));
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
         Some(place)
     }
@@ -213,7 +217,7 @@ fn told(ran: &Output) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cosign_signed_is_trusted() {
-    let place = Place::start();
+    let place = Place::start().await;
     for release in BOTH {
         let key = format!("{release:?}");
         place.cosign_pair(&key, release);
@@ -227,7 +231,7 @@ async fn what_cosign_signed_is_trusted() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_another_key_signed_is_not() {
-    let place = Place::start();
+    let place = Place::start().await;
     for release in BOTH {
         let (key, other) = (format!("{release:?}"), format!("{release:?}-other"));
         place.cosign_pair(&key, release);
@@ -241,7 +245,7 @@ async fn what_another_key_signed_is_not() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_nobody_signed_is_not() {
-    let place = Place::start();
+    let place = Place::start().await;
     for release in BOTH {
         let key = format!("{release:?}");
         place.cosign_pair(&key, release);
@@ -260,7 +264,7 @@ async fn what_nobody_signed_is_not() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tampered_layer_never_becomes_a_module() {
     for release in BOTH {
-        let place = Place::start();
+        let place = Place::start().await;
         let key = format!("{release:?}");
         place.cosign_pair(&key, release);
         let reference = place.push("tampered", MODULE);
@@ -292,7 +296,7 @@ async fn a_tampered_layer_never_becomes_a_module() {
 /// What was verified is what runs, also when the tag moves meanwhile; and where it moved to is not trusted for its name.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_moved_tag_moves_no_trust() {
-    let place = Place::start();
+    let place = Place::start().await;
     for release in BOTH {
         let key = format!("{release:?}");
         place.cosign_pair(&key, release);
@@ -312,7 +316,7 @@ async fn a_moved_tag_moves_no_trust() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_signed_here_both_cosigns_verify() {
-    let place = Place::start();
+    let place = Place::start().await;
     let pair = place.pair("ours");
     place.pair("other");
     let (signed, unsigned) = (place.push("ours", MODULE), place.push("unsigned", b"\0asm\x0d\0\x01\0"));
@@ -341,7 +345,7 @@ async fn what_is_signed_here_both_cosigns_verify() {
 /// Keys go both ways, and whoever signs later leaves what is there.
 #[tokio::test(flavor = "multi_thread")]
 async fn signatures_and_keys_are_shared_with_cosign() {
-    let place = Place::start();
+    let place = Place::start().await;
     place.pair("ours");
     for release in BOTH {
         let key = format!("{release:?}");
@@ -365,7 +369,7 @@ async fn signatures_and_keys_are_shared_with_cosign() {
 /// `oras cp -r` takes the referrers along, and `.sig` tags are copied by name: signatures are over content and not over a name.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_is_as_trusted_as_what_it_is_of() {
-    let place = Place::start();
+    let place = Place::start().await;
     place.cosign_pair("key", Cosign::V3);
     let reference = place.push("origin", MODULE);
     place.cosign_signs(Cosign::V3, "key", &reference).await;
