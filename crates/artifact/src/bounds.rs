@@ -23,6 +23,8 @@ pub const MAX_LAYERS: usize = 512;
 pub const MAX_MANIFESTS: usize = 512;
 /// Strings of one manifest or index, keys included: what its few megabytes may become in memory.
 pub const MAX_DOCUMENT_STRINGS: usize = 65_536;
+/// Manifests of one artifact that is copied, with those of its signatures and their signatures.
+pub const MAX_COPIED_MANIFESTS: usize = 2048;
 /// Indexes within indexes.
 pub const MAX_INDEX_DEPTH: usize = 4;
 /// Entries of one archive.

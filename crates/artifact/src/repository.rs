@@ -49,6 +49,16 @@ pub trait Repository: Send + Sync + fmt::Debug {
     /// It cannot be written to, or not by this login.
     async fn push_blob(&self, descriptor: &Descriptor, bytes: Bytes) -> Result<(), Error>;
 
+    /// Stores a blob of at most `limit` bytes as another repository has it, checked on the way, unless it is there. Reads it
+    /// whole, unless an implementation can do without.
+    ///
+    /// # Errors
+    /// It is over the limit or not what the descriptor says; one of the two fails.
+    async fn push_blob_from(&self, from: &dyn Repository, descriptor: &Descriptor, limit: u64) -> Result<(), Error> {
+        let bytes = read_blob(from, descriptor, limit).await?;
+        self.push_blob(descriptor, bytes).await
+    }
+
     /// Stores a manifest under its digest, and under a tag if one is given. A `subject` in it is made findable by
     /// [`Self::referrers`].
     ///

@@ -27,6 +27,9 @@ pub(super) struct Directory {
     pub(super) path: PathBuf,
 }
 
+/// What only its owner may read and write.
+pub(super) const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
+
 /// An error of this machine's disk, while doing something to a path.
 pub(super) fn disk(doing: &str, path: &Path, error: impl Display) -> Error {
     Error::Disk(format!("{doing} `{}`: {error}", path.display()))
@@ -59,20 +62,42 @@ impl Directory {
         Ok(Self { fd, path: path.to_owned() })
     }
 
-    /// A directory below this one, made if it does not exist.
-    pub(super) fn below(&self, name: &str) -> Result<Self, Error> {
-        let path = self.path.join(name);
-        match rustix::fs::mkdirat(&self.fd, name, Mode::RWXU) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(error) => return Err(disk("making", &path, error)),
+    /// Opens a directory that somebody named, where others may be too.
+    pub(super) fn open_shared(path: &Path) -> Result<Self, Error> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        match rustix::fs::open(path, flags, Mode::empty()) {
+            Ok(fd) => Ok(Self { fd, path: path.to_owned() }),
+            Err(Errno::NOENT) => Err(Error::NotFound(format!("there is no directory `{}`", path.display()))),
+            Err(error) => Err(disk("opening", path, error)),
         }
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd =
-            rustix::fs::openat(&self.fd, name, flags, Mode::empty()).map_err(|error| disk("opening", &path, error))?;
-        Ok(Self { fd, path })
     }
 
-    /// Opens a regular file of this user to be read; `None` if there is none.
+    /// A directory below this one, made if it does not exist.
+    pub(super) fn below(&self, name: &str, mode: Mode) -> Result<Self, Error> {
+        match rustix::fs::mkdirat(&self.fd, name, mode) {
+            Ok(()) | Err(Errno::EXIST) => self.existing(name),
+            Err(error) => Err(disk("making", &self.path.join(name), error)),
+        }
+    }
+
+    /// A directory below this one, and no link to one.
+    pub(super) fn existing(&self, name: &str) -> Result<Self, Error> {
+        let path = self.path.join(name);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match rustix::fs::openat(&self.fd, name, flags, Mode::empty()) {
+            Ok(fd) => Ok(Self { fd, path }),
+            Err(Errno::NOTDIR | Errno::LOOP) => Err(disk("opening", &path, "it is no directory, or a link to one")),
+            Err(error) => Err(disk("opening", &path, error)),
+        }
+    }
+
+    /// The same directory as another open file, which has locks of its own.
+    pub(super) fn again(&self) -> Result<OwnedFd, Error> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        rustix::fs::openat(&self.fd, ".", flags, Mode::empty()).map_err(|error| disk("opening", &self.path, error))
+    }
+
+    /// Opens a regular file to be read; `None` if there is none.
     pub(super) fn open(&self, name: &str) -> io::Result<Option<(File, Stat)>> {
         // `NONBLOCK`: a FIFO in a file's place must not hold us up.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
@@ -85,22 +110,19 @@ impl Directory {
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(io::Error::other("it is not a regular file"));
         }
-        if stat.st_uid != rustix::process::geteuid().as_raw() {
-            return Err(io::Error::other(format!("it belongs to user {}", stat.st_uid)));
-        }
         Ok(Some((File::from(file), stat)))
     }
 
     /// Opens a file that only this user may touch, to be read and written; made if it does not exist.
     pub(super) fn open_or_create(&self, name: &str) -> io::Result<File> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        Ok(rustix::fs::openat(&self.fd, name, flags, Mode::RUSR | Mode::WUSR)?.into())
+        Ok(rustix::fs::openat(&self.fd, name, flags, PRIVATE)?.into())
     }
 
     /// Makes a file that was not there, to be read and written.
-    pub(super) fn create(&self, name: &str) -> io::Result<File> {
+    pub(super) fn create(&self, name: &str, mode: Mode) -> io::Result<File> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        Ok(rustix::fs::openat(&self.fd, name, flags, Mode::RUSR | Mode::WUSR)?.into())
+        Ok(rustix::fs::openat(&self.fd, name, flags, mode)?.into())
     }
 
     /// Gives a file another name, replacing whatever has it: whoever looks sees the one or the other.

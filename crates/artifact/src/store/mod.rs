@@ -16,8 +16,10 @@
 //! and a store that lost some of them is still sound: its blobs are known by their names.
 
 mod blob;
+mod copy;
 mod directory;
 mod fetch;
+pub mod layout;
 mod partial;
 
 use std::{
@@ -34,12 +36,18 @@ use parking_lot::Mutex;
 use rustix::fs::Mode;
 use samara_model::{Kept, cache_directory};
 
-pub use self::blob::Blob;
+pub use self::{
+    blob::Blob,
+    copy::{Children, Copied, CopyOptions, copy},
+};
 use self::{
-    directory::{Directory, disk, size, touch, try_lock, unique},
+    directory::{Directory, PRIVATE, disk, size, touch, try_lock, unique},
     fetch::Flight,
 };
-use crate::{Error, repository::sha256};
+use crate::{
+    Error,
+    repository::{digest_of, sha256},
+};
 
 /// How the name of a file starts that somebody writes who has all the bytes.
 const UNFINISHED: &str = "new-";
@@ -64,8 +72,8 @@ impl Store {
     /// The directory cannot be made, is a symbolic link, is somebody else's or may be entered by others.
     pub fn open(directory: impl AsRef<Path>) -> Result<Self, Error> {
         let root = Directory::open_private(directory.as_ref())?;
-        let blobs = root.below("blobs")?.below("sha256")?;
-        let partial = root.below("partial")?;
+        let blobs = root.below("blobs", Mode::RWXU)?.below("sha256", Mode::RWXU)?;
+        let partial = root.below("partial", Mode::RWXU)?;
         Ok(Self(Arc::new(Shared { root, blobs, partial, flights: Mutex::default() })))
     }
 
@@ -112,7 +120,8 @@ impl Store {
         let path = self.0.blobs.path.join(name);
         let failed = |error| disk("reading", &path, error);
         let Some((file, stat)) = self.0.blobs.open(name).map_err(failed)? else { return Ok(None) };
-        if !blob::has_digest(&file, size(&stat), digest).map_err(failed)? {
+        let found = blob::hash_of(&file, 0, size(&stat)).map_err(failed)?;
+        if digest_of(found) != *digest {
             tracing::warn!(path = %path.display(), "a blob is not what its name says; it is removed and fetched again");
             self.0.blobs.remove(name).map_err(failed)?;
             return Ok(None);
@@ -132,7 +141,7 @@ impl Store {
         }
         let failed = |error| disk("writing to", &self.0.partial.path, error);
         let name = unique(UNFINISHED).map_err(failed)?;
-        let mut file = self.0.partial.create(&name).map_err(failed)?;
+        let mut file = self.0.partial.create(&name, PRIVATE).map_err(failed)?;
         let written = try_lock(&file).and_then(|_| file.write_all(bytes)).map_err(failed);
         let stored = written.and_then(|()| self.adopt(file, &name, &digest, bytes.len() as u64));
         if stored.is_err() {

@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     Blob, Store, UNFINISHED, blob,
-    directory::{disk, same_file, size, try_lock, unique},
+    directory::{PRIVATE, disk, same_file, size, try_lock, unique},
     file_name,
 };
 use crate::{Error, repository::digest_of};
@@ -61,7 +61,7 @@ impl Partial {
                 file.set_len(0)?;
                 length = 0;
             }
-            let hash = blob::hash_of(&file, length)?;
+            let hash = blob::hash_of(&file, 0, length)?;
             Ok(Claim::Ours(Self { store: store.clone(), name: name.clone(), file, length, hash }))
         };
         claim().map_err(|error: io::Error| disk("claiming", &path, error))
@@ -71,7 +71,7 @@ impl Partial {
     pub(super) fn alone(store: &Store) -> Result<Self, Error> {
         let make = || {
             let name = unique(UNFINISHED)?;
-            let file = store.0.partial.create(&name)?;
+            let file = store.0.partial.create(&name, PRIVATE)?;
             try_lock(&file)?;
             Ok(Self { store: store.clone(), name, file, length: 0, hash: Sha256::new() })
         };

@@ -8,6 +8,7 @@
     reason = "tests may fail fast"
 )]
 
+mod layout;
 mod memory;
 #[cfg(feature = "external-tests")]
 mod registries;

@@ -1,0 +1,509 @@
+//! An OCI image layout as a [`Repository`]: a folder, or a tar of one, read and written as skopeo and oras do.
+//! <https://github.com/opencontainers/image-spec/blob/v1.1.1/image-layout.md>
+//!
+//! ```text
+//! oci-layout             {"imageLayoutVersion":"1.0.0"}
+//! index.json             what there is, with its tags (annotation `org.opencontainers.image.ref.name`)
+//! blobs/sha256/<hex>     manifests and blobs
+//! ```
+//!
+//! Layouts come from strangers. Nothing in one is a path that we follow: blobs are asked for by their digits, and links,
+//! devices and what is twice there are refused. Manifests are checked here, blobs by whoever reads them, as everywhere.
+//!
+//! Which manifests `index.json` lists: those with a tag, those that refer to a subject (which is how oras finds them), and
+//! roots that were written without a tag. The children of an index are not listed once the index is.
+
+mod archive;
+mod folder;
+
+use std::{fmt, path::Path, sync::Arc};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::StreamExt as _;
+use oci_spec::image::{Descriptor, Digest, ImageIndex, ImageIndexBuilder, ImageManifest, MediaType};
+use sha2::{Digest as _, Sha256};
+
+use self::{archive::Archive, folder::Folder};
+use super::{blob::Span, blocking, file_name};
+use crate::{
+    BlobStream, Error, Repository, Version,
+    bounds::{MAX_MANIFEST_BYTES, MAX_MANIFESTS},
+    document::{self, Document},
+    repository::{digest_of, sha256},
+};
+
+/// The annotation that is a tag.
+pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// The file that says that this is a layout.
+const MARKER_NAME: &str = "oci-layout";
+/// What is in it.
+const MARKER: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
+/// Bytes of it that are read.
+const MAX_MARKER_BYTES: u64 = 4 << 10;
+/// The file that lists what there is.
+const INDEX_NAME: &str = "index.json";
+
+/// An image layout. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct ImageLayout(Arc<Place>);
+
+/// Where a layout's files are. Everything here blocks.
+enum Place {
+    Folder(Folder),
+    Archive(Archive),
+}
+
+impl ImageLayout {
+    /// Opens a layout to be read: a folder, or with `archive` a tar of one.
+    ///
+    /// # Errors
+    /// There is none, or it is none; a tar has an entry that no layout has use for: a link, a device, a path that leads out.
+    pub async fn open(path: &Path, archive: bool) -> Result<Self, Error> {
+        let path = path.to_owned();
+        blocking(move || {
+            let place =
+                if archive { Place::Archive(Archive::open(&path)?) } else { Place::Folder(Folder::open(&path)?) };
+            Ok(Self(Arc::new(place)))
+        })
+        .await
+    }
+
+    /// Opens a layout to be written as well. A folder may be a layout already, which is added to. A tar is made anew beside
+    /// `path`, and takes its place when [`ImageLayout::finish`] is called; until then a file of that name stays as it is.
+    ///
+    /// # Errors
+    /// It cannot be written, or the folder has other things in it.
+    pub async fn create(path: &Path, archive: bool) -> Result<Self, Error> {
+        let path = path.to_owned();
+        blocking(move || {
+            let place =
+                if archive { Place::Archive(Archive::create(&path)?) } else { Place::Folder(Folder::create(&path)?) };
+            Ok(Self(Arc::new(place)))
+        })
+        .await
+    }
+
+    /// Ends a tar that was created; what is not ended is removed. A folder needs no end.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub async fn finish(&self) -> Result<(), Error> {
+        let place = Arc::clone(&self.0);
+        blocking(move || match &*place {
+            Place::Folder(_) => Ok(()),
+            Place::Archive(archive) => archive.finish(),
+        })
+        .await
+    }
+
+    /// What it lists: tags, where there are, and manifests.
+    ///
+    /// # Errors
+    /// `index.json` is too large or not what it should be.
+    pub async fn list(&self) -> Result<Vec<(Option<String>, Descriptor)>, Error> {
+        let index = self.index().await?;
+        Ok(index.manifests().iter().map(|found| (tag_of(found).map(str::to_owned), found.clone())).collect())
+    }
+
+    /// The one artifact in it, for when nobody said which: tags and manifests that only accompany another do not count.
+    ///
+    /// # Errors
+    /// There is none, or there are several, which the message lists.
+    pub async fn only(&self) -> Result<Version, Error> {
+        let index = self.index().await?;
+        let tags: Vec<_> = index.manifests().iter().filter_map(tag_of).filter(|tag| !accompanies(tag)).collect();
+        if let [tag] = tags[..] {
+            return Ok(Version::Tag(tag.to_owned()));
+        }
+        if tags.is_empty() {
+            let mut roots = Vec::new();
+            for found in index.manifests().iter().filter(|found| tag_of(found).is_none()) {
+                let bytes = self.manifest(found.digest()).await?;
+                if subject_of(&document::read(&bytes, Some(found.media_type().as_ref()))?).is_none() {
+                    roots.push(found.digest());
+                }
+            }
+            if let [root] = roots[..] {
+                return Ok(Version::Digest(root.clone()));
+            }
+        }
+        let name = self.name();
+        Err(Error::NotFound(match tags[..] {
+            [] => format!("`{name}` has no tag; write `{name}@sha256:...`"),
+            _ => format!("`{name}` has {} tags, write one: {}", tags.len(), listed(&tags)),
+        }))
+    }
+
+    async fn index(&self) -> Result<ImageIndex, Error> {
+        let place = Arc::clone(&self.0);
+        blocking(move || place.index()).await
+    }
+
+    async fn span(&self, digest: &Digest) -> Result<Span, Error> {
+        let (place, wanted) = (Arc::clone(&self.0), digest.clone());
+        let missing = || Error::NotFound(format!("`{}` has no `{digest}`", self.name()));
+        blocking(move || place.blob(&wanted)).await?.ok_or_else(missing)
+    }
+}
+
+impl Place {
+    fn index(&self) -> Result<ImageIndex, Error> {
+        match self {
+            Self::Folder(folder) => folder.index(),
+            Self::Archive(archive) => Ok(archive.index()),
+        }
+    }
+
+    fn blob(&self, digest: &Digest) -> Result<Option<Span>, Error> {
+        match self {
+            Self::Folder(folder) => folder.blob(digest),
+            Self::Archive(archive) => archive.blob(digest),
+        }
+    }
+
+    /// Lists a manifest that was just stored.
+    fn list(&self, added: &Descriptor, tag: Option<&str>, document: &Document) -> Result<(), Error> {
+        let add = |index: ImageIndex| with(index, added, tag, document);
+        match self {
+            Self::Folder(folder) => folder.update(add),
+            Self::Archive(archive) => archive.update(add),
+        }
+    }
+
+    fn writer(&self, size: u64) -> Result<Writer, Error> {
+        match self {
+            Self::Folder(folder) => folder.writer().map(Writer::Folder),
+            Self::Archive(archive) => archive.writer(size).map(Writer::Archive),
+        }
+    }
+}
+
+/// A blob that is being written. One that is dropped before its end leaves nothing.
+enum Writer {
+    Folder(folder::BlobWriter),
+    Archive(archive::BlobWriter),
+}
+
+impl Writer {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        match self {
+            Self::Folder(writer) => writer.write(bytes),
+            Self::Archive(writer) => writer.write(bytes),
+        }
+    }
+
+    /// Gives it its name; the caller has checked the digest.
+    fn finish(self, digest: &Digest) -> Result<(), Error> {
+        match self {
+            Self::Folder(writer) => writer.finish(digest),
+            Self::Archive(writer) => writer.finish(digest),
+        }
+    }
+}
+
+#[async_trait]
+impl Repository for ImageLayout {
+    fn name(&self) -> String {
+        match &*self.0 {
+            Place::Folder(folder) => format!("oci:{}", folder.path().display()),
+            Place::Archive(archive) => format!("oci-archive:{}", archive.path().display()),
+        }
+    }
+
+    async fn resolve(&self, version: &Version) -> Result<Descriptor, Error> {
+        let index = self.index().await?;
+        match version {
+            Version::Tag(tag) => {
+                let found = index.manifests().iter().find(|found| tag_of(found) == Some(tag));
+                let found = found.ok_or_else(|| {
+                    let tags: Vec<_> =
+                        index.manifests().iter().filter_map(tag_of).filter(|tag| !accompanies(tag)).collect();
+                    let name = self.name();
+                    Error::NotFound(format!("`{name}` has no tag `{tag}`; it has {}", listed(&tags)))
+                })?;
+                document::only_sha256(found.digest())?;
+                Ok(Descriptor::new(found.media_type().clone(), found.size(), found.digest().clone()))
+            }
+            Version::Digest(digest) => {
+                let bytes = self.manifest(digest).await?;
+                let listed = index.manifests().iter().find(|found| found.digest() == digest);
+                let media_type = match listed {
+                    Some(listed) => listed.media_type().clone(),
+                    None => media_type_of(&document::read(&bytes, None)?),
+                };
+                Ok(Descriptor::new(media_type, bytes.len() as u64, digest.clone()))
+            }
+        }
+    }
+
+    async fn manifest(&self, digest: &Digest) -> Result<Bytes, Error> {
+        let (span, name) = (self.span(digest).await?, self.name());
+        if span.size > MAX_MANIFEST_BYTES {
+            return Err(Error::OverLimit(format!(
+                "the manifest `{digest}` in `{name}` is of {} bytes, and at most {MAX_MANIFEST_BYTES} are read",
+                span.size
+            )));
+        }
+        let bytes = blocking(move || span.read()).await?;
+        match sha256(&bytes) {
+            found if found == *digest => Ok(bytes),
+            found => Err(Error::Invalid(format!("what `{name}` has as `{digest}` is `{found}`"))),
+        }
+    }
+
+    async fn blob(&self, descriptor: &Descriptor, offset: u64) -> Result<BlobStream, Error> {
+        let (digest, size) = (descriptor.digest(), descriptor.size());
+        let span = self.span(digest).await?;
+        if span.size != size {
+            return Err(Error::Invalid(format!(
+                "`{digest}` in `{}` is of {} bytes, and its manifest says {size}",
+                self.name(),
+                span.size
+            )));
+        }
+        Ok(span.stream(offset))
+    }
+
+    async fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, Error> {
+        let index = self.index().await?;
+        let fallback = fallback_tag(subject)?;
+        let mut found: Vec<Descriptor> = Vec::new();
+        for listed in index.manifests() {
+            let bytes = match self.manifest(listed.digest()).await {
+                Ok(bytes) => bytes,
+                // A layout may list what it does not hold.
+                Err(Error::NotFound(_)) => continue,
+                Err(error) => return Err(error),
+            };
+            let document = document::read(&bytes, Some(listed.media_type().as_ref()))?;
+            match &document {
+                // What stands in for the Referrers API, copied as a tag.
+                Document::Index(index) if tag_of(listed) == Some(&fallback) => {
+                    found.extend(index.manifests().iter().cloned());
+                }
+                _ if subject_of(&document).is_some_and(|found| found.digest() == subject) => {
+                    found.push(as_referrer(listed, &document));
+                }
+                _ => {}
+            }
+        }
+        let mut seen = std::collections::HashSet::new();
+        found.retain(|referrer| seen.insert(referrer.digest().to_string()));
+        if found.len() > MAX_MANIFESTS {
+            return Err(Error::OverLimit(format!(
+                "`{subject}` in `{}` has {} referrers, and at most {MAX_MANIFESTS} are read",
+                self.name(),
+                found.len()
+            )));
+        }
+        Ok(found)
+    }
+
+    async fn push_blob(&self, descriptor: &Descriptor, bytes: Bytes) -> Result<(), Error> {
+        let digest = sha256(&bytes);
+        if digest != *descriptor.digest() {
+            return Err(Error::Invalid(format!("what was to be stored as `{}` is `{digest}`", descriptor.digest())));
+        }
+        let place = Arc::clone(&self.0);
+        blocking(move || place.store(&digest, &bytes)).await
+    }
+
+    async fn push_blob_from(&self, from: &dyn Repository, descriptor: &Descriptor, limit: u64) -> Result<(), Error> {
+        let (digest, size) = (descriptor.digest().clone(), descriptor.size());
+        if size > limit {
+            return Err(Error::OverLimit(format!(
+                "`{digest}` in `{}` is of {size} bytes, and at most {limit} are copied",
+                from.name()
+            )));
+        }
+        let (place, wanted) = (Arc::clone(&self.0), digest.clone());
+        if blocking(move || place.holds(&wanted)).await? {
+            return Ok(());
+        }
+        let mut chunks = from.blob(descriptor, 0).await?.chunks;
+        let place = Arc::clone(&self.0);
+        let mut writer = blocking(move || place.writer(size)).await?;
+        let (mut hash, mut length) = (Sha256::new(), 0u64);
+        while let Some(chunk) = chunks.next().await {
+            let chunk = chunk?;
+            length = length.saturating_add(chunk.len() as u64);
+            if length > size {
+                break;
+            }
+            (writer, hash) = blocking(move || {
+                hash.update(&chunk);
+                writer.write(&chunk).map(|()| (writer, hash))
+            })
+            .await?;
+        }
+        let found = digest_of(hash);
+        if length != size || found != digest {
+            return Err(Error::Invalid(format!(
+                "what `{}` sent as `{digest}` ({size} bytes) is `{found}` ({length} bytes)",
+                from.name()
+            )));
+        }
+        blocking(move || writer.finish(&digest)).await
+    }
+
+    async fn push_manifest(&self, tag: Option<&str>, media_type: &str, bytes: Bytes) -> Result<Digest, Error> {
+        let document = document::read(&bytes, Some(media_type))?;
+        let digest = sha256(&bytes);
+        let descriptor = Descriptor::new(MediaType::from(media_type), bytes.len() as u64, digest.clone());
+        let (place, tag) = (Arc::clone(&self.0), tag.map(str::to_owned));
+        blocking(move || {
+            place.store(&digest, &bytes)?;
+            place.list(&descriptor, tag.as_deref(), &document)?;
+            Ok(digest)
+        })
+        .await
+    }
+}
+
+impl Place {
+    /// Whether a blob is there and whole.
+    fn holds(&self, digest: &Digest) -> Result<bool, Error> {
+        match self.blob(digest)? {
+            Some(span) => span.has_digest(digest),
+            None => Ok(false),
+        }
+    }
+
+    fn store(&self, digest: &Digest, bytes: &[u8]) -> Result<(), Error> {
+        if self.holds(digest)? {
+            return Ok(());
+        }
+        let mut writer = self.writer(bytes.len() as u64)?;
+        writer.write(bytes)?;
+        writer.finish(digest)
+    }
+}
+
+impl fmt::Debug for ImageLayout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ImageLayout").field(&self.name()).finish()
+    }
+}
+
+/// An index with one manifest more.
+fn with(
+    mut index: ImageIndex,
+    added: &Descriptor,
+    tag: Option<&str>,
+    document: &Document,
+) -> Result<ImageIndex, Error> {
+    let mut manifests = index.manifests().clone();
+    let untagged = |found: &Descriptor, digest: &Digest| found.digest() == digest && tag_of(found).is_none();
+    manifests.retain(|found| tag_of(found).is_none_or(|known| Some(known) != tag));
+    manifests.retain(|found| !untagged(found, added.digest()));
+    if let Document::Index(added) = document {
+        // They are reached through it now.
+        manifests.retain(|found| !added.manifests().iter().any(|child| untagged(found, child.digest())));
+    }
+    let listed = manifests.iter().any(|found| found.digest() == added.digest());
+    if tag.is_some() || !listed {
+        let mut added = added.clone();
+        if let Some(tag) = tag {
+            added.set_annotations(Some([(REF_NAME.to_owned(), tag.to_owned())].into()));
+        }
+        manifests.push(added);
+    }
+    if manifests.len() > MAX_MANIFESTS {
+        return Err(Error::OverLimit(format!("a layout lists at most {MAX_MANIFESTS} manifests; begin another")));
+    }
+    index.set_manifests(manifests);
+    Ok(index)
+}
+
+/// An index of nothing.
+fn empty_index() -> ImageIndex {
+    ImageIndexBuilder::default()
+        .schema_version(2u32)
+        .media_type(MediaType::ImageIndex)
+        .manifests(Vec::new())
+        .build()
+        .expect("all that an index requires is set")
+}
+
+/// Reads `index.json`.
+fn read_index(bytes: &[u8], name: &Path) -> Result<ImageIndex, Error> {
+    let said = |error: Error| match error {
+        Error::OverLimit(why) => Error::OverLimit(format!("`{}`: {why}", name.display())),
+        other => Error::Invalid(format!("`{}`: {other}", name.display())),
+    };
+    match document::read(bytes, Some(MediaType::ImageIndex.as_ref())).map_err(said)? {
+        Document::Index(index) => Ok(*index),
+        Document::Manifest(_) => Err(Error::Invalid(format!("`{}` is no index", name.display()))),
+    }
+}
+
+/// Reads `oci-layout`.
+fn read_marker(bytes: &[u8], name: &Path) -> Result<(), Error> {
+    let version = serde_json::from_slice::<serde_json::Value>(bytes)
+        .ok()
+        .and_then(|marker| Some(marker.get("imageLayoutVersion")?.as_str()?.to_owned()));
+    match version.as_deref() {
+        Some("1.0.0") => Ok(()),
+        Some(other) => {
+            Err(Error::Invalid(format!("`{}` is a layout of version `{other}`; 1.0.0 is read", name.display())))
+        }
+        None => Err(Error::Invalid(format!("`{}` does not say of which version the layout is", name.display()))),
+    }
+}
+
+fn tag_of(descriptor: &Descriptor) -> Option<&str> {
+    descriptor.annotations().as_ref()?.get(REF_NAME).map(String::as_str)
+}
+
+/// Whether a tag only accompanies an artifact: cosign's (`sha256-<hex>.sig`), and the one for the Referrers API.
+fn accompanies(tag: &str) -> bool {
+    let digits = tag.strip_prefix("sha256-").and_then(|rest| rest.get(..64));
+    digits.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
+/// The tag that stands in for the Referrers API.
+pub(super) fn fallback_tag(subject: &Digest) -> Result<String, Error> {
+    Ok(format!("sha256-{}", file_name(subject)?))
+}
+
+fn subject_of(document: &Document) -> Option<&Descriptor> {
+    match document {
+        Document::Manifest(manifest) => manifest.subject().as_ref(),
+        Document::Index(index) => index.subject().as_ref(),
+    }
+}
+
+fn media_type_of(document: &Document) -> MediaType {
+    match document {
+        Document::Manifest(manifest) => manifest.media_type().clone().unwrap_or(MediaType::ImageManifest),
+        Document::Index(index) => index.media_type().clone().unwrap_or(MediaType::ImageIndex),
+    }
+}
+
+/// A descriptor as the Referrers API gives it.
+fn as_referrer(listed: &Descriptor, document: &Document) -> Descriptor {
+    let mut found = Descriptor::new(listed.media_type().clone(), listed.size(), listed.digest().clone());
+    let config_type = |manifest: &ImageManifest| manifest.config().media_type().clone();
+    let (artifact_type, annotations) = match document {
+        Document::Manifest(manifest) => (
+            Some(manifest.artifact_type().clone().unwrap_or_else(|| config_type(manifest))),
+            manifest.annotations().clone(),
+        ),
+        Document::Index(index) => (index.artifact_type().clone(), index.annotations().clone()),
+    };
+    found.set_artifact_type(artifact_type);
+    found.set_annotations(annotations);
+    found
+}
+
+/// Some of them, for a message.
+fn listed(tags: &[&str]) -> String {
+    const LISTED: usize = 16;
+    if tags.is_empty() {
+        return "none".to_owned();
+    }
+    let more = tags.len().saturating_sub(LISTED);
+    let text = tags.iter().take(LISTED).map(|tag| format!("`{tag}`")).collect::<Vec<_>>().join(", ");
+    if more == 0 { text } else { format!("{text} and {more} more") }
+}
