@@ -277,8 +277,10 @@ pub(super) fn failed(error: &reqwest::Error, url: &Url) -> Failure {
 
 /// rustls hands its errors up in an I/O error, which shows what is in it only if asked.
 fn tls_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
-    let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-    error.downcast_ref().or_else(|| inner?.downcast_ref())
+    match error.downcast_ref::<std::io::Error>() {
+        Some(outer) => tls_error(outer.get_ref()?),
+        None => error.downcast_ref(),
+    }
 }
 
 /// The causes of an error, without those that only repeat what comes after.
@@ -295,7 +297,8 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         said.push(text);
         cause = error.source();
     }
-    said.retain(|text| !text.is_empty());
+    // The layer below only says which of its own parts it was.
+    said.retain(|text| !text.is_empty() && !text.starts_with("client error ("));
     if said.is_empty() {
         said.push("no reason was given".to_owned());
     }

@@ -8,8 +8,10 @@
     reason = "tests may fail fast"
 )]
 
+mod hostile;
 mod layout;
 mod memory;
 #[cfg(feature = "external-tests")]
 mod registries;
+mod registry;
 mod store;

@@ -1,0 +1,528 @@
+//! The registry client against servers that do what they should: pulls, pushes, logins, mirrors, TLS.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use samara_artifact::{
+    Descriptor, Digest, Error, OciReference, Repository, Version,
+    registry::{Client, Login, Logins, RegistrySettings},
+    repository::{read_blob, sha256},
+};
+use samara_model::RegistryHost;
+
+use crate::hostile::{
+    BLOB, INDEX_TYPE, MANIFEST_TYPE, PASSWORD, PATIENCE, all, blob, client, manifest,
+    server::{Answers, Asked, Reply, Sent, Server},
+};
+
+/// A registry in memory, as the specification wants it, without the Referrers API unless told otherwise.
+#[derive(Default)]
+struct Memory {
+    stored: Mutex<HashMap<String, (String, Vec<u8>)>>,
+    upload: Mutex<Vec<u8>>,
+    referrers_api: bool,
+}
+
+impl Memory {
+    fn with_demo() -> Arc<Self> {
+        let memory = Self::default();
+        memory.keep("/v2/demo/app/manifests/v1", MANIFEST_TYPE, manifest());
+        memory.keep(&format!("/v2/demo/app/manifests/{}", sha256(manifest().as_bytes())), MANIFEST_TYPE, manifest());
+        memory.keep(&format!("/v2/demo/app/blobs/{}", sha256(BLOB)), "application/octet-stream", BLOB);
+        Arc::new(memory)
+    }
+
+    fn keep(&self, path: &str, media_type: &str, bytes: impl Into<Vec<u8>>) {
+        self.stored.lock().insert(path.to_owned(), (media_type.to_owned(), bytes.into()));
+    }
+
+    fn answer(&self, asked: &Asked) -> Reply {
+        let (path, query) = asked.target.split_once('?').unwrap_or((&asked.target, ""));
+        match asked.method.as_str() {
+            "POST" => Reply::new(202, "").with("Location", "/v2/demo/app/upload?state=1"),
+            "PATCH" => {
+                let mut upload = self.upload.lock();
+                assert_eq!(
+                    asked.header("content-range").unwrap(),
+                    format!("{}-{}", upload.len(), upload.len() + asked.body.len() - 1)
+                );
+                upload.extend_from_slice(&asked.body);
+                Reply::new(202, "").with("Location", format!("/v2/demo/app/upload?state={}", upload.len()))
+            }
+            "PUT" if path == "/v2/demo/app/upload" => {
+                let mut bytes = std::mem::take(&mut *self.upload.lock());
+                bytes.extend_from_slice(&asked.body);
+                let digest = query.rsplit_once("digest=").unwrap().1.replace("%3A", ":");
+                assert_eq!(digest, sha256(&bytes).to_string());
+                self.keep(&format!("/v2/demo/app/blobs/{digest}"), "application/octet-stream", bytes);
+                Reply::new(201, "")
+            }
+            "PUT" => {
+                let media_type = asked.header("content-type").unwrap();
+                let digest = sha256(&asked.body);
+                self.keep(path, media_type, asked.body.clone());
+                self.keep(&format!("/v2/demo/app/manifests/{digest}"), media_type, asked.body.clone());
+                let reply = Reply::new(201, "").with("Docker-Content-Digest", digest.to_string());
+                if self.referrers_api { reply.with("OCI-Subject", digest.to_string()) } else { reply }
+            }
+            _ => match self.stored.lock().get(path) {
+                None => Reply::new(404, r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"not here"}]}"#),
+                Some((media_type, bytes)) => Reply::new(200, bytes.clone())
+                    .with("Content-Type", media_type)
+                    .with("Docker-Content-Digest", sha256(bytes).to_string()),
+            },
+        }
+    }
+
+    fn answers(self: Arc<Self>) -> Answers {
+        Arc::new(move |asked| self.answer(asked))
+    }
+}
+
+fn repository(client: &Client, address: &str) -> Arc<dyn Repository> {
+    client.repository(&reference(address)).unwrap()
+}
+
+fn reference(address: &str) -> OciReference {
+    format!("{address}/demo/app:v1").parse().unwrap()
+}
+
+/// A server and a repository of it.
+async fn serve(answers: Answers) -> (Server, Arc<dyn Repository>) {
+    let server = Server::start(None, answers).await;
+    let address = server.address.to_string();
+    let repository = repository(&client(&address), &address);
+    (server, repository)
+}
+
+fn requests(server: &Server) -> Vec<String> {
+    let line = |asked: Asked| format!("{} {}", asked.method, asked.target.replace(&sha256(BLOB).to_string(), "BLOB"));
+    server.asked().into_iter().map(line).collect()
+}
+
+fn version(tag: &str) -> Version {
+    Version::Tag(tag.to_owned())
+}
+
+#[tokio::test]
+async fn a_pull_is_one_request_for_each_thing() {
+    let (server, repository) = serve(Memory::with_demo().answers()).await;
+    let found = repository.resolve(&version("v1")).await.unwrap();
+    assert_eq!((found.digest(), found.size()), (&sha256(manifest().as_bytes()), manifest().len() as u64));
+    assert_eq!(found.media_type().as_ref(), MANIFEST_TYPE);
+    assert_eq!(repository.manifest(found.digest()).await.unwrap(), manifest());
+    assert_eq!(read_blob(&*repository, &blob(), 100).await.unwrap(), BLOB);
+    let asked = requests(&server);
+    let digest = found.digest();
+    assert_eq!(
+        asked,
+        [
+            "HEAD /v2/demo/app/manifests/v1".to_owned(),
+            format!("GET /v2/demo/app/manifests/{digest}"),
+            "GET /v2/demo/app/blobs/BLOB".to_owned()
+        ]
+    );
+    let error = repository.resolve(&version("v2")).await.unwrap_err();
+    assert_eq!(error, Error::NotFound(format!("`{}` has no `demo/app:v2`", server.address)));
+    assert!(server.asked().iter().all(|asked| asked.header("authorization").is_none()), "nobody wanted a login");
+}
+
+#[tokio::test]
+async fn a_head_that_says_little_costs_a_get() {
+    let memory = Memory::with_demo();
+    for silent in ["Docker-Content-Digest", "Content-Type", "HEAD"] {
+        let memory = Arc::clone(&memory);
+        let (_server, repository) = serve(Arc::new(move |asked| {
+            let mut reply = memory.answer(asked);
+            reply.headers.retain(|(name, _)| name != silent);
+            if silent == "HEAD" && asked.method == "HEAD" { Reply::new(405, "") } else { reply }
+        }))
+        .await;
+        let found = repository.resolve(&version("v1")).await.unwrap();
+        assert_eq!(found.digest(), &sha256(manifest().as_bytes()), "{silent}");
+        assert_eq!(found.media_type().as_ref(), MANIFEST_TYPE, "{silent}");
+    }
+}
+
+/// A blob of 3 MiB whose connection breaks after each MiB and a bit.
+fn breaking(with_ranges: bool) -> (Bytes, Descriptor, Answers) {
+    let bytes: Bytes = (0..3_u32 << 20).map(|at| (at % 251) as u8).collect::<Vec<_>>().into();
+    let descriptor = Descriptor::new("application/wasm".into(), bytes.len() as u64, sha256(&bytes));
+    let all = bytes.clone();
+    let answers = move |asked: &Asked| {
+        let range = asked.header("range").filter(|_| with_ranges);
+        let from: usize = range.map_or(0, |range| range["bytes=".len()..range.len() - 1].parse().unwrap());
+        let rest = all.slice(from..);
+        let sent = rest.slice(..rest.len().min(1_100_000 + if with_ranges { 0 } else { from_try(asked) })).to_vec();
+        let body = Sent::Cut { announced: rest.len() as u64, bytes: sent };
+        let reply = Reply { status: if range.is_some() { 206 } else { 200 }, headers: Vec::new(), body };
+        reply.with("Content-Range", format!("bytes {from}-{}/{}", all.len() - 1, all.len()))
+    };
+    (bytes, descriptor, Arc::new(answers))
+}
+
+/// A server without ranges sends more each time it is asked for more.
+fn from_try(asked: &Asked) -> usize {
+    let range = asked.header("range").unwrap_or("bytes=0-");
+    range["bytes=".len()..range.len() - 1].parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_is_gone_on_with() {
+    for with_ranges in [true, false] {
+        let (bytes, descriptor, answers) = breaking(with_ranges);
+        let (server, repository) = serve(answers).await;
+        let came = read_blob(&*repository, &descriptor, u64::MAX).await.unwrap();
+        assert!(came == bytes, "other bytes");
+        let ranges: Vec<_> = server.asked().iter().map(|asked| asked.header("range").map(str::to_owned)).collect();
+        assert_eq!(ranges.len(), 3, "{ranges:?}");
+        assert!(ranges[0].is_none() && ranges[1].is_some(), "{ranges:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_blob_begins_where_it_is_asked_for() {
+    let (_server, repository) = serve(Arc::new(|asked: &Asked| match asked.header("range") {
+        Some("bytes=3-") => Reply::new(206, &BLOB[3..]).with("Content-Range", "bytes 3-7/8"),
+        _ => Reply::new(200, BLOB),
+    }))
+    .await;
+    let rest = repository.blob(&blob(), 3).await.unwrap();
+    assert_eq!(rest.offset, 3);
+    assert_eq!(all(rest).await.unwrap(), BLOB[3..]);
+    let nothing = repository.blob(&blob(), 8).await.unwrap();
+    assert_eq!((nothing.offset, all(nothing).await.unwrap().len()), (8, 0));
+    assert!(repository.blob(&blob(), 9).await.is_err());
+
+    let (_server, plain) = serve(Arc::new(|_: &Asked| Reply::new(200, BLOB))).await;
+    let whole = plain.blob(&blob(), 3).await.unwrap();
+    assert_eq!(whole.offset, 0, "a server without ranges begins at the beginning, and says so");
+    assert_eq!(all(whole).await.unwrap(), BLOB);
+}
+
+#[tokio::test]
+async fn what_may_pass_is_tried_again() {
+    let tries = Mutex::new(0);
+    let memory = Memory::with_demo();
+    let (server, repository) = serve(Arc::new(move |asked| {
+        *tries.lock() += 1;
+        if *tries.lock() == 1 { Reply::new(503, "").with("Retry-After", "0") } else { memory.answer(asked) }
+    }))
+    .await;
+    repository.resolve(&version("v1")).await.unwrap();
+    assert_eq!(server.asked().len(), 2);
+    let refused = repository.resolve(&version("none")).await.unwrap_err();
+    assert!(matches!(refused, Error::NotFound(_)), "{refused}");
+    assert_eq!(server.asked().len(), 3, "what is not there is asked once");
+}
+
+/// Wants a token for each scope, and says in its token which login asked.
+fn with_tokens(memory: Arc<Memory>, life: &'static str) -> Answers {
+    Arc::new(move |asked| {
+        if asked.target.starts_with("/token") {
+            let grant = asked.header("authorization").unwrap_or("nobody").replace(' ', "-");
+            let form = String::from_utf8_lossy(&asked.body).replace(['&', '%'], "-");
+            let token = format!("{grant}.{form}.{}", asked.target.rsplit(':').next().unwrap());
+            return Reply::new(200, format!(r#"{{"access_token":"{token}"{life}}}"#));
+        }
+        match asked.header("authorization") {
+            Some(shown) if shown.starts_with("Bearer ") => memory.answer(asked),
+            _ => Reply::new(401, "").with(
+                "WWW-Authenticate",
+                r#"Bearer realm="http://{self}/token?a=1",service="here",scope="repository:demo/app:pull""#,
+            ),
+        }
+    })
+}
+
+#[tokio::test]
+async fn a_token_is_asked_for_once_and_again_when_it_ends() {
+    for (life, tokens) in [(r#","expires_in":300"#, 1), (r#","expires_in":10"#, 2)] {
+        let (server, repository) = serve(with_tokens(Memory::with_demo(), life)).await;
+        repository.resolve(&version("v1")).await.unwrap();
+        repository.resolve(&version("v1")).await.unwrap();
+        let asked: Vec<_> = server.asked().into_iter().filter(|asked| asked.target.starts_with("/token")).collect();
+        assert_eq!(asked.len(), tokens, "{life}");
+        assert_eq!(asked[0].target, "/token?a=1&service=here&scope=repository%3Ademo%2Fapp%3Apull");
+        assert_eq!(asked[0].header("authorization"), Some("Basic bWU6aHVudGVyMg=="));
+    }
+}
+
+/// A client with these logins for a server, or none.
+async fn shown_login(login: Option<Login>, answers: Answers) -> (Result<Descriptor, Error>, Vec<Asked>) {
+    let server = Server::start(None, answers).await;
+    let address = server.address.to_string();
+    let insecure = RegistryHost { insecure: true, ..RegistryHost::default() };
+    let logins = login.map(|login| (address.clone(), login));
+    let client = Client::new(RegistrySettings {
+        hosts: BTreeMap::from([(address.clone(), insecure)]),
+        logins: Logins::Given(logins.into_iter().collect()),
+        patience: PATIENCE,
+    });
+    let found = repository(&client, &address).resolve(&version("v1")).await;
+    let shown = format!("{client:?}");
+    assert!(!shown.contains(PASSWORD) && !shown.contains("refresh-me"), "{shown}");
+    (found, server.asked())
+}
+
+#[tokio::test]
+async fn without_a_login_a_token_is_asked_for_in_nobodys_name() {
+    let (found, asked) = shown_login(None, with_tokens(Memory::with_demo(), "")).await;
+    found.unwrap();
+    assert_eq!(asked[1].header("authorization"), None);
+    assert!(asked[2].header("authorization").unwrap().starts_with("Bearer nobody."), "{}", asked[2].head);
+}
+
+#[tokio::test]
+async fn an_identity_token_is_changed_for_a_token() {
+    let login = Login::IdentityToken("refresh-me".to_owned());
+    let (found, asked) = shown_login(Some(login), with_tokens(Memory::with_demo(), "")).await;
+    found.unwrap();
+    assert_eq!((asked[1].method.as_str(), asked[1].header("authorization")), ("POST", None));
+    let form = String::from_utf8(asked[1].body.clone()).unwrap();
+    assert!(form.starts_with("grant_type=refresh_token&refresh_token=refresh-me&client_id=samara&scope="), "{form}");
+}
+
+#[tokio::test]
+async fn a_password_is_shown_to_who_wants_one() {
+    let memory = Memory::with_demo();
+    let basic: Answers = Arc::new(move |asked| match asked.header("authorization") {
+        Some("Basic bWU6aHVudGVyMg==") => memory.answer(asked),
+        _ => Reply::new(401, "").with("WWW-Authenticate", "Basic realm=\"here\""),
+    });
+    let login = |password: &str| Some(Login::Password { user: "me".to_owned(), password: password.to_owned() });
+    let (found, asked) = shown_login(login(PASSWORD), Arc::clone(&basic)).await;
+    found.unwrap();
+    assert_eq!(asked.len(), 2);
+    for login in [None, login("wrong")] {
+        let (found, _) = shown_login(login, Arc::clone(&basic)).await;
+        let error = found.unwrap_err();
+        assert!(
+            matches!(&error, Error::Unauthorized(why) if why.contains("wants a login for `demo/app:v1`")),
+            "{error}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_blob_may_be_stored_elsewhere_and_the_login_stays() {
+    let other = Server::start(None, Arc::new(|_: &Asked| Reply::new(200, BLOB))).await;
+    let answers: Answers = Arc::new(|asked| match asked.header("authorization") {
+        None => Reply::new(401, "").with("WWW-Authenticate", "Basic realm=x"),
+        Some(_) => Reply::to("http://{other}/storage?signature=secret"),
+    });
+    let server = Server::start(Some(other.address), answers).await;
+    let address = server.address.to_string();
+    let repository = repository(&client(&address), &address);
+    assert_eq!(read_blob(&*repository, &blob(), 100).await.unwrap(), BLOB);
+    let asked = other.asked();
+    assert_eq!(asked.len(), 1);
+    assert_eq!(asked[0].target, "/storage?signature=secret");
+    assert!(asked[0].header("authorization").is_none(), "{}", asked[0].head);
+}
+
+#[tokio::test]
+async fn mirrors_are_asked_in_order_and_the_registry_last() {
+    let dead = Server::start(None, Arc::new(|_: &Asked| Reply::new(500, ""))).await;
+    let empty = Server::start(None, Arc::new(|_: &Asked| Reply::new(404, ""))).await;
+    let lies =
+        Server::start(None, Arc::new(|_: &Asked| Reply::new(200, "{}").with("Content-Type", MANIFEST_TYPE))).await;
+    let memory = Memory::with_demo();
+    let prefixed: Answers = Arc::new(move |asked| {
+        let mut asked = asked.clone();
+        asked.target = asked.target.replace("/v2/hub/", "/v2/");
+        memory.answer(&asked)
+    });
+    let good = Server::start(None, prefixed).await;
+    let own = Server::start(None, Memory::with_demo().answers()).await;
+    let insecure = || RegistryHost { insecure: true, ..RegistryHost::default() };
+    let servers = [&dead, &empty, &lies, &good];
+    let mut hosts: BTreeMap<_, _> = servers.iter().map(|server| (server.address.to_string(), insecure())).collect();
+    let mirrors = vec![
+        dead.address.to_string(),
+        empty.address.to_string(),
+        lies.address.to_string(),
+        format!("{}/hub", good.address),
+    ];
+    hosts.insert(own.address.to_string(), RegistryHost { mirrors, ..insecure() });
+    let client = Client::new(RegistrySettings { hosts, patience: PATIENCE, logins: Logins::Given(BTreeMap::new()) });
+    let repository = repository(&client, &own.address.to_string());
+
+    assert_eq!(repository.manifest(&sha256(manifest().as_bytes())).await.unwrap(), manifest());
+    let counts = servers.map(|server| server.asked().len());
+    assert_eq!((counts, own.asked().len()), ([2, 1, 1, 1], 0), "a mirror that lies about a digest is passed over");
+    let error = repository.resolve(&version("none")).await.unwrap_err();
+    assert!(error.to_string().contains(&own.address.to_string()), "the registry's own word counts: {error}");
+
+    repository.push_blob(&Descriptor::new("a/b".into(), 1, sha256(b"x")), Bytes::from_static(b"x")).await.unwrap();
+    let posted = |server: &Server| server.asked().iter().filter(|asked| asked.method == "POST").count();
+    assert_eq!((servers.map(posted), posted(&own)), ([0; 4], 1), "a push goes to the registry itself");
+}
+
+#[tokio::test]
+async fn tags_come_in_pages() {
+    let answers: Answers = Arc::new(|asked| match asked.target.contains("last=v2") {
+        false => Reply::new(200, r#"{"tags":["v1","v2"]}"#)
+            .with("Link", "</v2/demo/app/tags/list?last=v2&n=1000>; rel=\"next\""),
+        true => Reply::new(200, r#"{"tags":["v3"]}"#),
+    });
+    let server = Server::start(None, answers).await;
+    let address = server.address.to_string();
+    assert_eq!(client(&address).tags(&reference(&address)).await.unwrap(), ["v1", "v2", "v3"]);
+    assert_eq!(requests(&server)[0], "GET /v2/demo/app/tags/list?n=1000");
+    let empty = Server::start(None, Arc::new(|_: &Asked| Reply::new(200, r#"{"tags":null}"#))).await;
+    let address = empty.address.to_string();
+    assert_eq!(client(&address).tags(&reference(&address)).await.unwrap(), [""; 0]);
+}
+
+/// A signature of the demo's manifest.
+fn signature(name: &str) -> String {
+    let subject = sha256(manifest().as_bytes());
+    manifest().replacen(
+        '{',
+        &format!(
+            r#"{{"artifactType":"example/signature","annotations":{{"name":"{name}"}},"subject":{{"mediaType":"{MANIFEST_TYPE}","digest":"{subject}","size":{}}},"#,
+            manifest().len()
+        ),
+        1,
+    )
+}
+
+#[tokio::test]
+async fn a_signature_is_found_by_what_it_signs_also_without_the_api() {
+    let subject = sha256(manifest().as_bytes());
+    let (server, repository) = serve(Memory::with_demo().answers()).await;
+    assert_eq!(repository.referrers(&subject).await.unwrap(), []);
+    let mut pushed: Vec<Digest> = Vec::new();
+    for name in ["one", "two", "two"] {
+        pushed.push(repository.push_manifest(None, MANIFEST_TYPE, signature(name).into()).await.unwrap());
+    }
+    let found = repository.referrers(&subject).await.unwrap();
+    let digests: Vec<_> = found.iter().map(|found| found.digest().clone()).collect();
+    assert_eq!(digests, pushed[..2], "each once");
+    assert_eq!(found[0].artifact_type().as_ref().unwrap().as_ref(), "example/signature");
+    assert_eq!(found[1].annotations().as_ref().unwrap()["name"], "two");
+    let index = format!("PUT /v2/demo/app/manifests/{}", subject.to_string().replace(':', "-"));
+    assert_eq!(requests(&server).iter().filter(|line| **line == index).count(), 2);
+}
+
+#[tokio::test]
+async fn where_there_is_the_referrers_api_it_is_used() {
+    let subject = sha256(manifest().as_bytes());
+    let mut memory = Memory::with_demo();
+    Arc::get_mut(&mut memory).unwrap().referrers_api = true;
+    let entry = serde_json::to_string(&blob()).unwrap();
+    let page = |entries: &str| format!(r#"{{"schemaVersion":2,"mediaType":"{INDEX_TYPE}","manifests":[{entries}]}}"#);
+    let (first, second) = (page(&entry), page(&entry));
+    let path = format!("/v2/demo/app/referrers/{subject}");
+    let api = Arc::clone(&memory);
+    let (server, repository) = serve(Arc::new(move |asked| match asked.target.split_once('?') {
+        None if asked.target == path => Reply::new(200, first.clone())
+            .with("Content-Type", INDEX_TYPE)
+            .with("Link", format!("<{path}?p=2>; rel=next")),
+        Some((before, "p=2")) if before == path => Reply::new(200, second.clone()).with("Content-Type", INDEX_TYPE),
+        _ => api.answer(asked),
+    }))
+    .await;
+    assert_eq!(repository.referrers(&subject).await.unwrap().len(), 2);
+    repository.push_manifest(None, MANIFEST_TYPE, signature("one").into()).await.unwrap();
+    assert!(!requests(&server).iter().any(|line| line.contains("sha256-")), "no tag stands in for what is there");
+}
+
+#[tokio::test]
+async fn a_push_is_in_one_piece_or_in_several() {
+    let memory = Memory::with_demo();
+    let (server, repository) = serve(Arc::clone(&memory).answers()).await;
+    for (length, patches) in [(0, 0), (5, 0), ((32 << 20) + 1, 1)] {
+        let bytes = Bytes::from(vec![7_u8; length]);
+        let descriptor = Descriptor::new("application/wasm".into(), length as u64, sha256(&bytes));
+        let before = server.asked().len();
+        repository.push_blob(&descriptor, bytes.clone()).await.unwrap();
+        let sent = server.asked();
+        assert_eq!(sent[before..].iter().filter(|asked| asked.method == "PATCH").count(), patches);
+        assert!(read_blob(&*repository, &descriptor, u64::MAX).await.unwrap() == bytes);
+        let before = server.asked().len();
+        repository.push_blob(&descriptor, bytes).await.unwrap();
+        assert_eq!(server.asked().len(), before + 1, "what is there is not sent again");
+    }
+    let digest = repository.push_manifest(Some("v9"), MANIFEST_TYPE, manifest().into()).await.unwrap();
+    assert_eq!(repository.resolve(&version("v9")).await.unwrap().digest(), &digest);
+    let error = repository.push_manifest(Some("../v9"), MANIFEST_TYPE, manifest().into()).await.unwrap_err();
+    assert!(error.to_string().starts_with("`../v9` is no tag"), "{error}");
+}
+
+#[tokio::test]
+async fn a_file_comes_from_a_web_server() {
+    let whole: Answers = Arc::new(|asked: &Asked| match asked.header("range") {
+        None => Reply::sending(Sent::Cut { announced: 8, bytes: BLOB[..3].into() }).with("ETag", "\"1\""),
+        Some(_) => {
+            assert_eq!(asked.header("if-range"), Some("\"1\""));
+            Reply::new(206, &BLOB[3..]).with("Content-Range", "bytes 3-7/8").with("ETag", "\"1\"")
+        }
+    });
+    let server = Server::start(None, whole).await;
+    let address = server.address.to_string();
+    let url = format!("http://{address}/cart.wasm?x=1").parse().unwrap();
+    let came = all(client(&address).get_url(&url, 0, 100).await.unwrap()).await.unwrap();
+    assert_eq!(came, BLOB, "it went on after the connection broke");
+    assert!(server.asked().iter().all(|asked| asked.header("authorization").is_none()));
+
+    let strict = Client::new(RegistrySettings::default());
+    let error = strict.get_url(&url, 0, 100).await.unwrap_err().to_string();
+    assert!(error.contains("is plain HTTP") && error.contains(&format!("--insecure {address}")), "{error}");
+    assert!(!error.contains("x=1"), "{error}");
+}
+
+/// A server's certificate for 127.0.0.1, and the file of its authority.
+fn certificate() -> (tokio_rustls::TlsAcceptor, tempfile::NamedTempFile) {
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), made.cert.pem()).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = config.with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key).unwrap();
+    (Arc::new(config).into(), file)
+}
+
+#[tokio::test]
+async fn an_authority_of_ones_own_is_believed_for_its_host_alone() {
+    let (tls, file) = certificate();
+    let memory = Memory::with_demo();
+    let answers: Answers = Arc::new(move |asked| match asked.target.contains("/down") {
+        true => Reply::to("http://{self}/v2/demo/app/manifests/v1"),
+        false => memory.answer(asked),
+    });
+    let server = Server::start_with(None, Some(tls), answers).await;
+    let address = server.address.to_string();
+    let with = |host: Option<RegistryHost>| {
+        let hosts = host.into_iter().map(|host| (address.clone(), host)).collect();
+        Client::new(RegistrySettings { hosts, patience: PATIENCE, logins: Logins::Given(BTreeMap::new()) })
+    };
+    let ca = || Some(RegistryHost { ca: Some(file.path().to_owned()), ..RegistryHost::default() });
+    repository(&with(ca()), &address).resolve(&version("v1")).await.unwrap();
+
+    let error = repository(&with(ca()), &address).resolve(&version("down")).await.unwrap_err().to_string();
+    assert!(error.contains("from https to plain http; it is not followed"), "{error}");
+
+    let error = repository(&with(None), &address).resolve(&version("v1")).await.unwrap_err().to_string();
+    assert!(error.contains("is not believed") && error.contains("ca = \"FILE\""), "{error}");
+
+    let none = RegistryHost { ca: Some("/nowhere.pem".into()), ..RegistryHost::default() };
+    let error = repository(&with(Some(none)), &address).resolve(&version("v1")).await.unwrap_err();
+    assert!(matches!(&error, Error::Disk(why) if why.contains("/nowhere.pem")), "{error}");
+}
+
+#[tokio::test]
+async fn a_registry_on_plain_http_says_how_to_allow_it() {
+    let server = Server::start(None, Memory::with_demo().answers()).await;
+    let address = server.address.to_string();
+    let client = Client::new(RegistrySettings { patience: PATIENCE, ..RegistrySettings::default() });
+    let error = repository(&client, &address).resolve(&version("v1")).await.unwrap_err().to_string();
+    assert!(error.contains("does not speak TLS") && error.contains(&format!("--insecure {address}")), "{error}");
+    assert!(server.asked().is_empty(), "nothing was asked in plain");
+}
