@@ -10,9 +10,11 @@
 
 pub mod bounds;
 pub mod bundle;
+pub mod contents;
 pub mod document;
 mod error;
 mod progress;
+pub mod pull;
 mod reference;
 pub mod registry;
 pub mod repository;
@@ -23,6 +25,7 @@ use bytes::Bytes;
 pub use error::Error;
 pub use oci_spec::image::{Descriptor, Digest, ImageIndex, ImageManifest, MediaType};
 pub use progress::{Progress, Watch};
+pub use pull::{Fetcher, Looked, Timings};
 pub use reference::{OciReference, Reference, Version};
 pub use repository::{BlobStream, Repository};
 pub use store::{Blob, Store, layout::ImageLayout};
@@ -38,4 +41,8 @@ pub struct Artifact {
     pub reference: Reference,
     /// The digest of the manifest it was found through, which is what signatures are over; `None` for a file or a URL.
     pub manifest: Option<Digest>,
+    /// Who vouches for it, and what the claims in it allow.
+    pub verdict: trust::Verdict,
+    /// Where the time of its pull went.
+    pub timings: Timings,
 }

@@ -15,7 +15,7 @@ use crate::{Error, bounds::MAX_ZSTD_WINDOW_LOG};
 
 /// How a stream is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Compression {
+pub(super) enum Compression {
     None,
     /// One or several members, as `pigz` and `stargz` write them.
     Gzip,
@@ -24,7 +24,7 @@ pub(crate) enum Compression {
 }
 
 impl Compression {
-    pub(crate) fn of(head: &[u8]) -> Self {
+    pub(super) fn of(head: &[u8]) -> Self {
         match head {
             [0x1f, 0x8b, ..] => Self::Gzip,
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Zstd,
@@ -34,7 +34,7 @@ impl Compression {
 }
 
 /// The unpacked bytes of a source from its beginning on, counted against the budget.
-pub(crate) fn unpacked<'s>(source: &'s mut dyn Source, budget: &Budget) -> Result<Box<dyn Read + 's>, Error> {
+pub(super) fn unpacked<'s>(source: &'s mut dyn Source, budget: &Budget) -> Result<Box<dyn Read + 's>, Error> {
     rewind(source)?;
     let mut head = Vec::with_capacity(4);
     let mut source = source;

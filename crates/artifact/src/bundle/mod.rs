@@ -24,7 +24,8 @@ use std::{
 
 pub(crate) use budget::Budget;
 use bytes::Bytes;
-pub(crate) use compression::unpacked;
+use compression::unpacked;
+pub(crate) use names::asked;
 
 use crate::{Error, bounds::Bounds};
 
@@ -107,13 +108,28 @@ impl Kind {
     }
 }
 
+/// Whether it is a zip.
+///
+/// # Errors
+/// It cannot be read.
+pub(crate) fn is_zip(source: &mut dyn Source) -> Result<bool, Error> {
+    zip::is_one(source)
+}
+
+/// Whether the first bytes are of an archive, or of something compressed that may be one.
+pub(crate) fn looks_like_one(head: &[u8]) -> bool {
+    head.starts_with(b"PK\x03\x04")
+        || compression::Compression::of(head) != compression::Compression::None
+        || head.get(257..262) == Some(b"ustar")
+}
+
 /// What an archive holds.
 ///
 /// # Errors
 /// It is no archive, is over a bound, or contradicts itself.
 pub fn members(source: &mut dyn Source, bounds: &Bounds) -> Result<Listing, Error> {
     let budget = Budget::new(bounds);
-    if zip::is_one(source)? { zip::members(source, &budget) } else { tar::members(source, &budget) }
+    if is_zip(source)? { zip::members(source, &budget) } else { tar::members(source, &budget) }
 }
 
 /// The bytes of a member, and its name. Without a name, the member that is meant: `plugin.wasm`, `policy.wasm`, or the only
@@ -125,8 +141,7 @@ pub fn read(source: &mut dyn Source, member: Option<&str>, bounds: &Bounds) -> R
     let listing = members(source, bounds)?;
     let name = find(&listing, member)?.name.clone();
     let budget = Budget::new(bounds);
-    let bytes =
-        if zip::is_one(source)? { zip::read(source, &name, &budget) } else { tar::read(source, &name, &budget) }?;
+    let bytes = if is_zip(source)? { zip::read(source, &name, &budget) } else { tar::read(source, &name, &budget) }?;
     Ok((name, bytes))
 }
 
@@ -269,7 +284,7 @@ impl fmt::Display for Kind {
 }
 
 /// Reads a member whose length its header claims: at most the bound of a module, and no more memory than bytes that came.
-fn to_memory(name: &str, reader: &mut dyn Read, claimed: u64, bounds: &Bounds) -> Result<Bytes, Error> {
+pub(crate) fn to_memory(name: &str, reader: &mut dyn Read, claimed: u64, bounds: &Bounds) -> Result<Bytes, Error> {
     if claimed > bounds.module_bytes {
         return Err(over_module(name, bounds));
     }
@@ -292,7 +307,7 @@ fn over_module(name: &str, bounds: &Bounds) -> Error {
 }
 
 /// The first bytes of a member, of which there may be fewer.
-fn head(reader: &mut dyn Read) -> Result<Vec<u8>, Error> {
+pub(crate) fn head(reader: &mut dyn Read) -> Result<Vec<u8>, Error> {
     let mut head = Vec::with_capacity(8);
     reader.take(8).read_to_end(&mut head).map_err(not_read)?;
     Ok(head)

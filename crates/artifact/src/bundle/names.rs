@@ -29,7 +29,7 @@ pub(super) fn clean(raw: &[u8]) -> Result<String, Error> {
 }
 
 /// What a person asked for, compared as [`clean`] compares.
-pub(super) fn asked(name: &str) -> String {
+pub(crate) fn asked(name: &str) -> String {
     name.split('/').filter(|part| !part.is_empty() && *part != ".").collect::<Vec<_>>().join("/")
 }
 

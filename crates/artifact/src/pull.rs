@@ -1,0 +1,415 @@
+//! The straight line from a reference to trusted bytes.
+//!
+//! A version is resolved once, and from then on only digests are asked for, so that what was verified is what is returned,
+//! also when a tag moves meanwhile. Then: the documents down to a manifest, by their digests; who signed them; the blobs, by
+//! their digests; the module, still unread; what it says of itself. What a policy can refuse before the module was fetched is
+//! refused then.
+//!
+//! An artifact that is in the store costs one request by a tag, none by a digest, besides those for signatures that a policy
+//! asks for.
+
+use std::{
+    fs::File,
+    io::Read as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::{Bytes, BytesMut};
+use futures::{StreamExt as _, stream::BoxStream};
+use oci_spec::image::{Descriptor, Digest, ImageManifest};
+use tokio::io::AsyncWriteExt as _;
+use url::Url;
+
+use crate::{
+    Artifact, Error, ImageLayout, OciReference, Progress, Reference, Repository, Store, Version,
+    bounds::{Bounds, MAX_INDEX_DEPTH},
+    bundle::{self, Listing, Source},
+    contents::Contents,
+    document::{self, Document},
+    registry::Client,
+    repository::sha256,
+    store::blocking,
+    trust::{Asked, Trust, Verdict},
+};
+
+/// Fetches artifacts from anywhere. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Fetcher {
+    /// Speaks with registries and web servers.
+    pub client: Client,
+    /// Keeps what was fetched.
+    pub store: Store,
+    /// What one artifact may cost.
+    pub bounds: Bounds,
+}
+
+/// What a look at an artifact came to, trusted or not.
+#[derive(Clone, Debug)]
+pub struct Looked {
+    /// The module; `None` if it was refused before it was fetched.
+    pub module: Option<Module>,
+    /// The digest of the manifest it was found through; `None` for a file or a URL.
+    pub manifest: Option<Digest>,
+    /// Whether it may run, and why.
+    pub verdict: Verdict,
+    /// How long it took.
+    pub timings: Timings,
+}
+
+/// A module and what its archive or manifest calls it.
+#[derive(Clone, Debug)]
+pub struct Module {
+    /// A file name, a path in an archive, a title; `None` if it has none.
+    pub name: Option<String>,
+    /// Its bytes.
+    pub bytes: Bytes,
+}
+
+/// Where the time of a pull went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Timings {
+    /// From a tag to a manifest.
+    pub resolve: Duration,
+    /// Signatures and claims.
+    pub verify: Duration,
+    /// The layers, and the module out of them.
+    pub pull: Duration,
+}
+
+/// Where a reference led.
+#[derive(Debug)]
+pub struct Located {
+    /// Where it is.
+    pub repository: Arc<dyn Repository>,
+    /// The documents that lead to the manifest, it included, as they were received.
+    pub documents: Vec<Bytes>,
+    /// What carries the module.
+    pub manifest: ImageManifest,
+    /// The digest of that.
+    pub digest: Digest,
+}
+
+impl Fetcher {
+    /// The artifact that a reference names, if every policy accepts it.
+    ///
+    /// # Errors
+    /// It is not there, is not what it says, holds no module or several, is over a bound, or is [`Error::Untrusted`].
+    pub async fn fetch(&self, reference: &Reference, trust: &Trust, progress: &Progress) -> Result<Artifact, Error> {
+        let looked = self.look(reference, trust, progress).await?;
+        let verdict = looked.verdict.into_accepted()?;
+        let module = looked
+            .module
+            .ok_or_else(|| Error::Invalid(format!("`{reference}` was accepted by its policy and never fetched")))?;
+        Ok(Artifact {
+            digest: sha256(&module.bytes),
+            bytes: module.bytes,
+            reference: reference.clone(),
+            manifest: looked.manifest,
+            verdict,
+            timings: looked.timings,
+        })
+    }
+
+    /// Looks at an artifact and at who vouches for it. That it is not trusted is a verdict and no error.
+    ///
+    /// # Errors
+    /// As of [`Self::fetch`], but for trust.
+    pub async fn look(&self, reference: &Reference, trust: &Trust, progress: &Progress) -> Result<Looked, Error> {
+        let (from, member) = match reference {
+            Reference::Bundle { archive, member } => (&**archive, Some(member.as_deref())),
+            other => (other, None),
+        };
+        if let Reference::Oci(_) | Reference::Layout { .. } = from {
+            return self.look_at_manifest(reference, from, member.flatten(), trust, progress).await;
+        }
+        let mut timings = Timings::default();
+        let asked = Asked { reference, documents: &[], repository: None };
+        let examined = timed(&mut timings.verify, trust.examine(asked)).await?;
+        if let Some(verdict) = examined.refused() {
+            return Ok(Looked { module: None, manifest: None, verdict, timings });
+        }
+        let module = timed(&mut timings.pull, self.unsigned(from, member, progress)).await?;
+        let verified = Instant::now();
+        let verdict = examined.module(&module.bytes);
+        timings.verify += verified.elapsed();
+        Ok(Looked { module: Some(module), manifest: None, verdict, timings })
+    }
+
+    /// The members of whatever a reference names: of an archive, an image, a Spin application.
+    ///
+    /// # Errors
+    /// As of [`Self::fetch`], but for trust, which nobody is asked for: nothing of it is run.
+    pub async fn members(&self, reference: &Reference, progress: &Progress) -> Result<Listing, Error> {
+        let from = match reference {
+            Reference::Bundle { archive, .. } => &**archive,
+            other => other,
+        };
+        if let Reference::Oci(_) | Reference::Layout { .. } = from {
+            let located = self.locate(from, progress).await?;
+            return self.contents(&located, progress).members().await;
+        }
+        let (mut source, bounds) = (self.archive(from, progress).await?, self.bounds);
+        blocking(move || bundle::members(&mut *source, &bounds)).await
+    }
+
+    /// Follows a reference to its manifest, through indexes.
+    ///
+    /// # Errors
+    /// It is not there, is not what it says, or has nothing for Wasm.
+    pub async fn locate(&self, reference: &Reference, progress: &Progress) -> Result<Located, Error> {
+        let (repository, version) = self.repository(reference).await?;
+        progress.step("resolving");
+        let (mut digest, mut announced) = match version {
+            // What cannot move need not be asked for.
+            Version::Digest(digest) => (digest, None),
+            tag @ Version::Tag(_) => {
+                let found = repository.resolve(&tag).await?;
+                (found.digest().clone(), Some(found))
+            }
+        };
+        let mut documents: Vec<Bytes> = Vec::new();
+        // As many indexes as may be within each other, and the manifest.
+        while documents.len() <= MAX_INDEX_DEPTH {
+            let bytes = self.document(&*repository, &digest, announced.as_ref()).await?;
+            documents.push(bytes.clone());
+            let said = announced.as_ref().map(|found| found.media_type().as_ref());
+            match document::read(&bytes, said)? {
+                Document::Manifest(manifest) => {
+                    return Ok(Located { repository, documents, manifest: *manifest, digest });
+                }
+                Document::Index(index) => {
+                    let chosen = document::for_us(&index)?;
+                    (digest, announced) = (chosen.digest().clone(), Some(chosen.clone()));
+                }
+            }
+        }
+        Err(Error::OverLimit(format!(
+            "`{reference}` is an index in more than {MAX_INDEX_DEPTH} indexes, the most that are followed"
+        )))
+    }
+
+    /// The repository that a reference of a registry or a layout names, and what is asked of it.
+    ///
+    /// # Errors
+    /// There is no such layout, it has several versions, or the reference is of another kind.
+    pub async fn repository(&self, reference: &Reference) -> Result<(Arc<dyn Repository>, Version), Error> {
+        match reference {
+            Reference::Oci(oci) => Ok((self.registry(oci)?, oci.version())),
+            Reference::Layout { path, archive, version } => {
+                let layout = ImageLayout::open(path, *archive).await?;
+                let version = match version {
+                    Some(version) => version.clone(),
+                    None => layout.only().await?,
+                };
+                Ok((Arc::new(layout), version))
+            }
+            other => Err(Error::Reference(format!("`{other}` is in no registry; write `registry.example/name:tag`"))),
+        }
+    }
+
+    fn registry(&self, reference: &OciReference) -> Result<Arc<dyn Repository>, Error> {
+        self.client.repository(reference)
+    }
+
+    async fn look_at_manifest(
+        &self,
+        reference: &Reference,
+        from: &Reference,
+        member: Option<&str>,
+        trust: &Trust,
+        progress: &Progress,
+    ) -> Result<Looked, Error> {
+        let mut timings = Timings::default();
+        let located = timed(&mut timings.resolve, self.locate(from, progress)).await?;
+        progress.step("verifying");
+        let asked = Asked { reference, documents: &located.documents, repository: Some(&*located.repository) };
+        let examined = timed(&mut timings.verify, trust.examine(asked)).await?;
+        let manifest = Some(located.digest.clone());
+        if let Some(verdict) = examined.refused() {
+            return Ok(Looked { module: None, manifest, verdict, timings });
+        }
+        progress.step("pulling");
+        let contents = self.contents(&located, progress);
+        let (name, bytes) =
+            timed(&mut timings.pull, contents.module(member)).await.map_err(|error| named(error, reference))?;
+        let verified = Instant::now();
+        let verdict = examined.module(&bytes);
+        timings.verify += verified.elapsed();
+        Ok(Looked { module: Some(Module { name, bytes }), manifest, verdict, timings })
+    }
+
+    fn contents<'a>(&'a self, located: &'a Located, progress: &'a Progress) -> Contents<'a> {
+        Contents {
+            manifest: &located.manifest,
+            repository: &*located.repository,
+            store: &self.store,
+            bounds: &self.bounds,
+            progress,
+        }
+    }
+
+    /// A manifest or an index by its digest, from the store if it has it, of the size that was announced.
+    async fn document(
+        &self,
+        repository: &dyn Repository,
+        digest: &Digest,
+        announced: Option<&Descriptor>,
+    ) -> Result<Bytes, Error> {
+        document::only_sha256(digest)?;
+        let bytes = match self.store.get(digest).await? {
+            Some(blob) if blob.size() <= crate::bounds::MAX_MANIFEST_BYTES => blob.read().await?,
+            _ => {
+                let bytes = repository.manifest(digest).await?;
+                self.store.put(bytes.clone()).await?;
+                bytes
+            }
+        };
+        if let Some(announced) = announced
+            && announced.size() != bytes.len() as u64
+        {
+            return Err(Error::Invalid(format!(
+                "`{digest}` is of {} bytes, and was announced with {}",
+                bytes.len(),
+                announced.size()
+            )));
+        }
+        Ok(bytes)
+    }
+
+    /// What has no manifest, and so no signature over one: a file, a URL, a member of either.
+    async fn unsigned(
+        &self,
+        from: &Reference,
+        member: Option<Option<&str>>,
+        progress: &Progress,
+    ) -> Result<Module, Error> {
+        let Some(member) = member else {
+            let bytes = match from {
+                Reference::Url(url) => {
+                    let mut chunks = self.download(url, self.bounds.module_bytes, progress).await?;
+                    let mut bytes = BytesMut::new();
+                    while let Some(chunk) = chunks.next().await {
+                        bytes.extend_from_slice(&chunk?);
+                    }
+                    bytes.freeze()
+                }
+                Reference::File(path) => {
+                    let (path, most) = (path.clone(), self.bounds.module_bytes);
+                    blocking(move || file(&path, most)).await?
+                }
+                other => return Err(Error::Reference(format!("`{other}` is not a module"))),
+            };
+            if bundle::looks_like_one(bytes.get(..bytes.len().min(512)).unwrap_or_default()) {
+                return Err(Error::Invalid(format!("`{from}` is an archive; write `bundle://{from}#MEMBER`")));
+            }
+            return Ok(Module { name: Some(from.short_name()), bytes });
+        };
+        let (mut source, bounds, member) =
+            (self.archive(from, progress).await?, self.bounds, member.map(str::to_owned));
+        let (name, bytes) = blocking(move || bundle::read(&mut *source, member.as_deref(), &bounds))
+            .await
+            .map_err(|error| named(error, from))?;
+        Ok(Module { name: Some(name), bytes })
+    }
+
+    /// The bytes of an archive, as a file of the user or one without a name in the store's folder.
+    async fn archive(&self, from: &Reference, progress: &Progress) -> Result<Box<dyn Source>, Error> {
+        match from {
+            Reference::File(path) => {
+                let (path, most) = (path.clone(), self.bounds.layer_bytes);
+                blocking(move || Ok(Box::new(opened(&path, most)?) as Box<dyn Source>)).await
+            }
+            Reference::Url(url) => {
+                let folder = self.store.directory().to_owned();
+                let failed =
+                    |error: std::io::Error| Error::Disk(format!("an archive is not written to the store: {error}"));
+                let file = blocking(move || tempfile::tempfile_in(folder).map_err(failed)).await?;
+                let mut file = tokio::fs::File::from_std(file);
+                let mut chunks = self.download(url, self.bounds.layer_bytes, progress).await?;
+                while let Some(chunk) = chunks.next().await {
+                    file.write_all(&chunk?).await.map_err(failed)?;
+                }
+                file.flush().await.map_err(failed)?;
+                Ok(Box::new(file.into_std().await))
+            }
+            other => Err(Error::Reference(format!("`{other}` is no archive"))),
+        }
+    }
+
+    /// What a web server sends, and an error in place of the first byte too many.
+    async fn download(
+        &self,
+        url: &Url,
+        most: u64,
+        progress: &Progress,
+    ) -> Result<BoxStream<'static, Result<Bytes, Error>>, Error> {
+        progress.step("downloading");
+        let chunks = self.client.get_url(url, 0, most).await?.chunks;
+        let (url, progress, mut received) = (url.clone(), progress.clone(), 0_u64);
+        let counted = chunks.map(move |chunk| {
+            let chunk = chunk?;
+            received = received.saturating_add(chunk.len() as u64);
+            if received > most {
+                return Err(Error::OverLimit(format!("`{url}` is of more than {most} bytes, the most that are read")));
+            }
+            progress.received(chunk.len() as u64);
+            Ok(chunk)
+        });
+        Ok(counted.boxed())
+    }
+}
+
+/// A file that is no larger than what is read of it.
+fn opened(path: &PathBuf, most: u64) -> Result<File, Error> {
+    let failed = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::NotFound => Error::NotFound(format!("there is no file `{}`", path.display())),
+        _ => Error::Disk(format!("`{}` is not read: {error}", path.display())),
+    };
+    let file = File::open(path).map_err(failed)?;
+    let size = file.metadata().map_err(failed)?.len();
+    if size > most {
+        return Err(Error::OverLimit(format!("`{}` is of {size} bytes, and at most {most} are read", path.display())));
+    }
+    Ok(file)
+}
+
+fn file(path: &Path, most: u64) -> Result<Bytes, Error> {
+    let path = path.to_owned();
+    let mut bytes = Vec::new();
+    // A pipe has no size, and a file may grow.
+    let read = opened(&path, most)?.take(most.saturating_add(1)).read_to_end(&mut bytes);
+    read.map_err(|error| Error::Disk(format!("`{}` is not read: {error}", path.display())))?;
+    if bytes.len() as u64 > most {
+        return Err(Error::OverLimit(format!(
+            "`{}` is of more than {most} bytes, the most that are read",
+            path.display()
+        )));
+    }
+    Ok(bytes.into())
+}
+
+/// Adds the time that something takes.
+async fn timed<T>(place: &mut Duration, work: impl Future<Output = T>) -> T {
+    let begun = Instant::now();
+    let done = work.await;
+    *place += begun.elapsed();
+    done
+}
+
+/// Says where it was, and names the reference in the hint that shows how a member is named.
+fn named(error: Error, reference: &Reference) -> Error {
+    let archive = match reference {
+        Reference::Bundle { archive, .. } => &**archive,
+        other => other,
+    };
+    let with =
+        |text: String| format!("`{reference}`: {}", text.replace("bundle://REF#", &format!("bundle://{archive}#")));
+    match error {
+        Error::NotFound(text) => Error::NotFound(with(text)),
+        Error::Invalid(text) => Error::Invalid(with(text)),
+        Error::OverLimit(text) => Error::OverLimit(with(text)),
+        other => other,
+    }
+}
