@@ -8,7 +8,7 @@ use std::{
 };
 
 use docker_credential::{CredentialRetrievalError, DockerCredential};
-use tokio::time::timeout;
+use tokio::{sync::oneshot, time::timeout};
 
 use super::{Login, Logins};
 use crate::{
@@ -24,12 +24,17 @@ pub(super) async fn find(logins: &Logins, host: &str) -> Result<Option<Login>, E
         Logins::Found => usual_files(|name| std::env::var_os(name).map(PathBuf::from)),
     };
     let asked = host.to_owned();
-    let search = tokio::task::spawn_blocking(move || {
-        files.iter().find_map(|file| in_file(file, &asked).transpose()).transpose()
+    let (found, search) = oneshot::channel();
+    // A thread of its own: one of the runtime's would keep the whole program from ending while a helper hangs.
+    let thread = std::thread::Builder::new().name("login".to_owned()).spawn(move || {
+        let login = files.iter().find_map(|file| in_file(file, &asked).transpose()).transpose();
+        // Nobody may wait any more.
+        drop(found.send(login));
     });
+    thread.map_err(|error| Error::Unauthorized(format!("the login for `{host}` cannot be looked for: {error}")))?;
     match timeout(HELPER_TIMEOUT, search).await {
         Ok(Ok(found)) => found,
-        Ok(Err(error)) => Err(Error::Unauthorized(format!("the login for `{host}` was not found: {error}"))),
+        Ok(Err(_)) => Err(Error::Unauthorized(format!("the search for the login for `{host}` failed"))),
         Err(_) => Err(Error::Unauthorized(format!(
             "the credential helper for `{host}` did not answer within {}",
             samara_model::format_duration(HELPER_TIMEOUT)

@@ -18,6 +18,8 @@ mod reach;
 mod remote;
 mod resolve;
 mod settings;
+#[cfg(test)]
+mod tests;
 mod transport;
 mod upload;
 

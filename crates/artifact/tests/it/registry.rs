@@ -526,3 +526,38 @@ async fn a_registry_on_plain_http_says_how_to_allow_it() {
     assert!(error.contains("does not speak TLS") && error.contains(&format!("--insecure {address}")), "{error}");
     assert!(server.asked().is_empty(), "nothing was asked in plain");
 }
+
+/// Set in the process that has a proxy, to the address of a registry on this machine.
+const BEHIND_A_PROXY: &str = "SAMARA_TEST_BEHIND_A_PROXY";
+
+/// The environment's proxy is asked for names, which may mean something to it alone, and never for this machine.
+#[tokio::test]
+async fn the_proxy_of_the_environment_is_asked_but_not_for_this_machine() {
+    if let Ok(local) = std::env::var(BEHIND_A_PROXY) {
+        for address in ["registry.test:5000", &local] {
+            repository(&client(address), address).resolve(&version("v1")).await.unwrap();
+        }
+        return;
+    }
+    let memory = Memory::with_demo();
+    let proxy = Server::start(
+        None,
+        Arc::new(move |asked| {
+            let mut asked = asked.clone();
+            asked.target = asked.target.replace("http://registry.test:5000/", "/");
+            memory.answer(&asked)
+        }),
+    )
+    .await;
+    let local = Server::start(None, Memory::with_demo().answers()).await;
+    let mut child = tokio::process::Command::new(std::env::current_exe().unwrap());
+    child.args(["registry::the_proxy_of_the_environment_is_asked_but_not_for_this_machine", "--exact"]);
+    child.env(BEHIND_A_PROXY, local.address.to_string()).env_remove("NO_PROXY").env_remove("no_proxy");
+    for variable in ["http_proxy", "HTTP_PROXY"] {
+        child.env(variable, format!("http://{}", proxy.address));
+    }
+    let ran = child.output().await.unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stdout));
+    assert_eq!(requests(&proxy), ["HEAD http://registry.test:5000/v2/demo/app/manifests/v1"]);
+    assert_eq!(requests(&local), ["HEAD /v2/demo/app/manifests/v1"]);
+}

@@ -154,7 +154,8 @@ impl Server {
         self.asked.lock().clone()
     }
 
-    /// Bytes of bodies and of heads without end that were taken off its hands.
+    /// Bytes of bodies that were taken off its hands. What comes before a body is read and dropped, so it is not counted: how
+    /// much of it is kept shows in the memory.
     pub(crate) fn sent(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
     }
@@ -204,9 +205,10 @@ impl Talk {
             }
             Sent::Endless { announced } => *announced,
             Sent::Raw { once, forever, every } => {
-                self.write(socket, once).await?;
+                socket.write_all(once).await?;
                 loop {
-                    self.write(socket, forever).await?;
+                    socket.write_all(forever).await?;
+                    socket.flush().await?;
                     if !every.is_zero() {
                         tokio::time::sleep(*every).await;
                     }
