@@ -8,6 +8,10 @@
     reason = "tests may fail fast"
 )]
 
+#[cfg(feature = "external-tests")]
+mod distribution;
+#[cfg(feature = "external-tests")]
+mod docker_registry;
 mod hostile;
 mod layout;
 mod memory;

@@ -5,11 +5,8 @@
 
 use std::{
     fs,
-    net::{SocketAddr, TcpListener, TcpStream},
-    path::PathBuf,
-    process::{Child, Command, Output, Stdio},
+    process::{Command, Output},
     sync::Arc,
-    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -20,12 +17,11 @@ use samara_artifact::{
     trust::{Asked, KeyPair, Outcome, SignatureLayout, Trust, Verdict, sign},
 };
 use samara_model::{RegistryHost, TrustPolicy};
-use tempfile::TempDir;
+
+use crate::docker_registry::{Place, succeeds, told};
 
 const PASSWORD: &str = "of the test";
 const MODULE: &[u8] = b"\0asm\x01\0\0\0";
-/// How long a registry may take to listen.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The releases of cosign by the Debian suite that they are of.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -36,64 +32,12 @@ enum Cosign {
 
 const BOTH: [Cosign; 2] = [Cosign::V2, Cosign::V3];
 
-/// A registry, and a folder with the keys of a test.
-struct Place {
-    child: Child,
-    address: SocketAddr,
-    folder: TempDir,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
-
 impl Place {
-    async fn start() -> Self {
-        // Another process may take the port between this and the registry's start.
-        for _ in 0..5 {
-            if let Some(place) = Self::try_start().await {
-                return place;
-            }
-        }
-        panic!("the registry does not start; `tests/registry-tools.sh DIR` installs it");
-    }
-
-    async fn try_start() -> Option<Self> {
-        let folder = tempfile::tempdir().unwrap();
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let config = format!(
-            "version: 0.1\nlog: {{ level: error }}\nstorage:\n  filesystem: {{ rootdirectory: {} }}\nhttp: {{ addr: '{address}' }}\n",
-            folder.path().join("data").display()
-        );
-        let file = folder.path().join("registry.yml");
-        fs::write(&file, config).unwrap();
-        let mut command = Command::new("docker-registry");
-        command.arg("serve").arg(&file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let mut place = Self { child: command.spawn().expect("docker-registry is installed"), address, folder };
-        let end = Instant::now() + PATIENCE;
-        while TcpStream::connect(address).is_err() {
-            if place.child.try_wait().unwrap().is_some() || Instant::now() > end {
-                return None;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        Some(place)
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    /// A tool of the suite that has this cosign, at home in the test's folder, so that no login of this machine is used.
+    /// A tool of the suite that has this cosign.
     fn tool(&self, name: &str, release: Cosign) -> Command {
         let suite = if release == Cosign::V2 { "trixie" } else { "sid" };
-        let tools = std::env::var_os("SAMARA_INTEROP_DIR").expect("`./test.sh` sets SAMARA_INTEROP_DIR");
-        let mut command = Command::new(PathBuf::from(tools).join(format!("tools/oci-{suite}/usr/bin/{name}")));
-        command.env("HOME", self.folder.path()).env("COSIGN_PASSWORD", PASSWORD);
-        command.current_dir(self.folder.path()).stdin(Stdio::null());
+        let mut command = self.debian(suite, name);
+        command.env("COSIGN_PASSWORD", PASSWORD);
         command
     }
 
@@ -202,17 +146,6 @@ impl Place {
         *bytes.last_mut().unwrap() ^= 1;
         fs::write(file, bytes).unwrap();
     }
-}
-
-#[track_caller]
-fn succeeds(command: &mut Command) -> String {
-    let ran = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    assert!(ran.status.success(), "{command:?}\n{}", told(&ran));
-    told(&ran)
-}
-
-fn told(ran: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr))
 }
 
 #[tokio::test(flavor = "multi_thread")]
