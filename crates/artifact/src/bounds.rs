@@ -25,6 +25,8 @@ pub const MAX_MANIFESTS: usize = 512;
 pub const MAX_DOCUMENT_STRINGS: usize = 65_536;
 /// Manifests of one artifact that is copied, with those of its signatures and their signatures.
 pub const MAX_COPIED_MANIFESTS: usize = 2048;
+/// Blobs of one artifact that are kept together.
+pub const MAX_RECORD_BLOBS: usize = 16_384;
 /// Indexes within indexes.
 pub const MAX_INDEX_DEPTH: usize = 4;
 /// Entries of one archive.

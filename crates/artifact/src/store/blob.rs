@@ -39,11 +39,8 @@ pub(super) struct Span {
 }
 
 impl Blob {
-    /// A file whose bytes were just checked against `digest`. The shared lock on it keeps collections away, in every
-    /// process, for as long as the descriptor lives.
+    /// A file that is [held](hold), and whose bytes were just checked against `digest`.
     pub(super) fn verified(digest: Digest, size: u64, file: File, path: PathBuf) -> Self {
-        // A file system without locks only means that a collection may remove the name; the descriptor stays readable.
-        let _ = rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared);
         Self { digest, bytes: Span { file: Arc::new(file), start: 0, size, path } }
     }
 
@@ -125,6 +122,13 @@ impl Span {
         let hash = hash_of(&self.file, self.start, self.size);
         Ok(digest_of(hash.map_err(|error| disk("reading", &self.path, error))?) == *digest)
     }
+}
+
+/// Keeps collections away from a file, in every process, for as long as its descriptor lives. While this is done the store
+/// itself is locked, so that none comes between opening a file and holding it.
+pub(super) fn hold(file: &File) {
+    // A file system without locks only means that a collection may remove the name; the descriptor stays readable.
+    let _ = rustix::fs::flock(file, FlockOperation::NonBlockingLockShared);
 }
 
 /// What `length` bytes of a file hash to, as a hash that can be continued.

@@ -11,10 +11,11 @@ use std::{
         unix::fs::DirBuilderExt as _,
     },
     path::{Path, PathBuf},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use rustix::{
-    fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_NOW},
+    fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, RenameFlags, Stat, Timespec, Timestamps, UTIME_NOW},
     io::Errno,
 };
 
@@ -130,6 +131,16 @@ impl Directory {
         Ok(rustix::fs::renameat(&self.fd, name, &to.fd, new_name)?)
     }
 
+    /// Gives a file another name, unless something has it already.
+    pub(super) fn rename_new(&self, name: &str, to: &Self, new_name: &str) -> io::Result<bool> {
+        match rustix::fs::renameat_with(&self.fd, name, &to.fd, new_name, RenameFlags::NOREPLACE) {
+            Err(Errno::EXIST) => Ok(false),
+            // File systems that cannot. To replace a blob with its equal is nearly as good.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => self.rename(name, to, new_name).map(|()| true),
+            other => other.map(|()| true).map_err(Into::into),
+        }
+    }
+
     /// Removes a file; what is gone already need not be removed.
     pub(super) fn remove(&self, name: &str) -> io::Result<()> {
         match rustix::fs::unlinkat(&self.fd, name, AtFlags::empty()) {
@@ -144,6 +155,20 @@ impl Directory {
             Err(Errno::NOENT) => Ok(None),
             other => Ok(Some(other?)),
         }
+    }
+
+    /// Everything in it that is no directory and whose name is text.
+    pub(super) fn files(&self) -> io::Result<Vec<(String, Stat)>> {
+        let mut files = Vec::new();
+        for item in Dir::read_from(&self.fd)? {
+            let item = item?;
+            let Ok(name) = item.file_name().to_str() else { continue };
+            let Some(stat) = self.stat(name)? else { continue };
+            if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+                files.push((name.to_owned(), stat));
+            }
+        }
+        Ok(files)
     }
 }
 
@@ -170,6 +195,14 @@ pub(super) fn touch(file: impl AsFd) {
     let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
     // Only the order of removal depends on it.
     let _ = rustix::fs::futimens(file, &Timestamps { last_access: now, last_modification: now });
+}
+
+/// When a file was last used.
+#[allow(clippy::useless_conversion, reason = "the fields' types differ between platforms")]
+pub(super) fn last_used(stat: &Stat) -> SystemTime {
+    let seconds = u64::try_from(i64::from(stat.st_mtime)).unwrap_or_default();
+    let nanoseconds = u32::try_from(stat.st_mtime_nsec).unwrap_or_default().min(999_999_999);
+    UNIX_EPOCH.checked_add(Duration::new(seconds, nanoseconds)).unwrap_or(UNIX_EPOCH)
 }
 
 /// A name nobody else has: process numbers repeat in other namespaces that share a directory, random names do not.

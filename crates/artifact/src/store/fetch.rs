@@ -116,11 +116,16 @@ impl Store {
         progress: &Progress,
     ) -> Result<Blob, Error> {
         let (digest, size) = (descriptor.digest(), descriptor.size());
-        let Some(partial) = self.claim(digest, size, progress).await? else {
-            // Another process has just finished it.
-            let blob = self.get(digest).await?;
-            let gone = || Error::Disk(format!("`{digest}` was stored and removed by others meanwhile; try again"));
-            return of_size(blob.ok_or_else(gone)?, size);
+        let partial = loop {
+            match self.claim(digest, size, progress).await? {
+                Some(partial) => break partial,
+                // Another process has just finished it, and perhaps a third one has collected it.
+                None => {
+                    if let Some(blob) = self.get(digest).await? {
+                        return of_size(blob, size);
+                    }
+                }
+            }
         };
         let mut download = Download { repository, descriptor, progress, partial: Arc::new(Mutex::new(partial)) };
         progress.total(size);

@@ -21,6 +21,9 @@ mod directory;
 mod fetch;
 pub mod layout;
 mod partial;
+mod record;
+mod remembered;
+mod sweep;
 
 use std::{
     collections::HashMap,
@@ -39,6 +42,9 @@ use samara_model::{Kept, cache_directory};
 pub use self::{
     blob::Blob,
     copy::{Children, Copied, CopyOptions, copy},
+    record::Record,
+    remembered::Remembered,
+    sweep::{Entry, Removed},
 };
 use self::{
     directory::{Directory, PRIVATE, disk, size, touch, try_lock, unique},
@@ -49,6 +55,8 @@ use crate::{
     repository::{digest_of, sha256},
 };
 
+/// Bytes of all artifacts, when nothing else is said.
+pub const DEFAULT_STORE_BYTES: u64 = 4 << 30;
 /// How the name of a file starts that somebody writes who has all the bytes.
 const UNFINISHED: &str = "new-";
 
@@ -61,20 +69,32 @@ struct Shared {
     root: Directory,
     blobs: Directory,
     partial: Directory,
+    records: Directory,
+    /// What is kept when a record is added.
+    max_bytes: u64,
     /// Downloads of this process that others may wait for.
     flights: Mutex<HashMap<String, Weak<Flight>>>,
 }
 
 impl Store {
-    /// Opens the store in `directory`, made if it does not exist.
+    /// Opens the store in `directory`, made if it does not exist, bounded by [`DEFAULT_STORE_BYTES`].
     ///
     /// # Errors
     /// The directory cannot be made, is a symbolic link, is somebody else's or may be entered by others.
     pub fn open(directory: impl AsRef<Path>) -> Result<Self, Error> {
+        Self::open_bounded(directory, DEFAULT_STORE_BYTES)
+    }
+
+    /// [`Store::open`] with another bound on the bytes of all artifacts, which holds whenever one is added.
+    ///
+    /// # Errors
+    /// As for [`Store::open`].
+    pub fn open_bounded(directory: impl AsRef<Path>, max_bytes: u64) -> Result<Self, Error> {
         let root = Directory::open_private(directory.as_ref())?;
         let blobs = root.below("blobs", Mode::RWXU)?.below("sha256", Mode::RWXU)?;
         let partial = root.below("partial", Mode::RWXU)?;
-        Ok(Self(Arc::new(Shared { root, blobs, partial, flights: Mutex::default() })))
+        let records = root.below("records", Mode::RWXU)?;
+        Ok(Self(Arc::new(Shared { root, blobs, partial, records, max_bytes, flights: Mutex::default() })))
     }
 
     /// Opens the store of whoever runs this program, in [`samara_model::cache_directory`].
@@ -119,7 +139,10 @@ impl Store {
         let name = file_name(digest)?;
         let path = self.0.blobs.path.join(name);
         let failed = |error| disk("reading", &path, error);
+        let lock = self.lock(false)?;
         let Some((file, stat)) = self.0.blobs.open(name).map_err(failed)? else { return Ok(None) };
+        blob::hold(&file);
+        drop(lock);
         let found = blob::hash_of(&file, 0, size(&stat)).map_err(failed)?;
         if digest_of(found) != *digest {
             tracing::warn!(path = %path.display(), "a blob is not what its name says; it is removed and fetched again");
@@ -156,11 +179,23 @@ impl Store {
         let finish = || {
             rustix::fs::fchmod(&file, Mode::RUSR)?;
             // Before it has the name, or a power cut could leave the name without the bytes.
-            file.sync_all()?;
-            self.0.partial.rename(name, &self.0.blobs, file_name(digest).unwrap_or_default())
+            file.sync_all()
         };
-        finish().map_err(|error| disk("storing", &path, error))?;
-        Ok(Blob::verified(digest.clone(), size, file, path))
+        let failed = |error| disk("storing", &path, error);
+        finish().map_err(failed)?;
+        loop {
+            let lock = self.lock(false)?;
+            // Not in the place of one that somebody holds, who would then hold a file without a name.
+            if self.0.partial.rename_new(name, &self.0.blobs, file_name(digest)?).map_err(failed)? {
+                blob::hold(&file);
+                return Ok(Blob::verified(digest.clone(), size, file, path));
+            }
+            drop(lock);
+            if let Some(blob) = self.get_now(digest)? {
+                self.0.partial.remove(name).map_err(failed)?;
+                return Ok(blob);
+            }
+        }
     }
 }
 

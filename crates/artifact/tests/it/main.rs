@@ -13,6 +13,7 @@ mod distribution;
 #[cfg(feature = "external-tests")]
 mod docker_registry;
 mod hostile;
+mod kept;
 mod layout;
 mod memory;
 #[cfg(feature = "external-tests")]
