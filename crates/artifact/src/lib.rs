@@ -13,6 +13,7 @@ pub mod bundle;
 pub mod contents;
 pub mod document;
 mod error;
+pub mod pack;
 mod progress;
 pub mod pull;
 mod reference;

@@ -107,7 +107,14 @@ impl<'a> Contents<'a> {
     /// As of [`Self::module`].
     pub async fn members(&self) -> Result<Listing, Error> {
         if let Some(application) = self.spin().await? {
-            return Ok(application.listing(self.manifest.layers()));
+            self.within_bounds()?;
+            let mut listing = application.listing(self.manifest.layers());
+            for member in listing.members.iter_mut().filter(|member| member.kind.is_wasm()) {
+                if let Ok(layer) = application.component(Some(&member.name), self.manifest.layers()) {
+                    member.kind = Kind::of(&self.head(layer).await?);
+                }
+            }
+            return Ok(listing);
         }
         let modules = self.modules().await?;
         if !modules.is_empty() {
@@ -292,6 +299,3 @@ fn title(layer: &Descriptor) -> Option<&str> {
 fn name_of(layer: &Descriptor) -> String {
     title(layer).map_or_else(|| layer.digest().to_string(), str::to_owned)
 }
-
-#[cfg(test)]
-mod tests;

@@ -88,7 +88,8 @@ impl Application {
         })
     }
 
-    /// Components by their ids, and the files they are given.
+    /// Components by their ids, and the files they are given. Whether a component is one
+    /// or a core module is not known without its bytes.
     pub(super) fn listing(&self, layers: &[Descriptor]) -> Listing {
         let mut members = Vec::new();
         for component in &self.components {

@@ -8,6 +8,7 @@
     reason = "tests may fail fast"
 )]
 
+mod contents;
 #[cfg(feature = "external-tests")]
 mod distribution;
 #[cfg(feature = "external-tests")]

@@ -1,1 +1,0 @@
-//! Every layout in use, by bytes: which module is taken, and what is refused.
