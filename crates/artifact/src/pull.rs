@@ -5,7 +5,7 @@
 //! their digests; the module, still unread; what it says of itself. What a policy can refuse before the module was fetched is
 //! refused then.
 //!
-//! An artifact that is in the store costs one request by a tag, none by a digest, besides those for signatures that a policy
+//! An artifact that was pulled before costs one request by a tag, none by a digest, besides those for signatures that a policy
 //! asks for.
 
 use std::{
@@ -25,12 +25,12 @@ use url::Url;
 use crate::{
     Artifact, Error, ImageLayout, OciReference, Progress, Reference, Repository, Store, Version,
     bounds::{Bounds, MAX_INDEX_DEPTH},
-    bundle::{self, Listing, Source},
+    bundle::{self, Kind, Listing, Source},
     contents::Contents,
     document::{self, Document},
     registry::Client,
     repository::sha256,
-    store::blocking,
+    store::{Remembered, blocking},
     trust::{Asked, Trust, Verdict},
 };
 
@@ -81,8 +81,10 @@ pub struct Timings {
 /// Where a reference led.
 #[derive(Debug)]
 pub struct Located {
-    /// Where it is.
-    pub repository: Arc<dyn Repository>,
+    /// Where it is, with the store before it.
+    pub repository: Remembered,
+    /// What the reference resolved to: the manifest, or an index that leads there.
+    pub root: Descriptor,
     /// The documents that lead to the manifest, it included, as they were received.
     pub documents: Vec<Bytes>,
     /// What carries the module.
@@ -159,30 +161,24 @@ impl Fetcher {
     /// # Errors
     /// It is not there, is not what it says, or has nothing for Wasm.
     pub async fn locate(&self, reference: &Reference, progress: &Progress) -> Result<Located, Error> {
-        let (repository, version) = self.repository(reference).await?;
+        let (live, version) = self.repository(reference).await?;
+        let repository = self.store.before(live).await?;
         progress.step("resolving");
-        let (mut digest, mut announced) = match version {
-            // What cannot move need not be asked for.
-            Version::Digest(digest) => (digest, None),
-            tag @ Version::Tag(_) => {
-                let found = repository.resolve(&tag).await?;
-                (found.digest().clone(), Some(found))
-            }
-        };
+        // A digest that was pulled from there before is not asked for. One that was only pulled from elsewhere is: what a
+        // policy says of a repository is said of what is in it.
+        let root = repository.resolve(&version).await?;
+        let mut announced = root.clone();
         let mut documents: Vec<Bytes> = Vec::new();
         // As many indexes as may be within each other, and the manifest.
         while documents.len() <= MAX_INDEX_DEPTH {
-            let bytes = self.document(&*repository, &digest, announced.as_ref()).await?;
+            let bytes = document(&repository, &announced).await?;
             documents.push(bytes.clone());
-            let said = announced.as_ref().map(|found| found.media_type().as_ref());
-            match document::read(&bytes, said)? {
+            let digest = announced.digest().clone();
+            match document::read(&bytes, Some(announced.media_type().as_ref()))? {
                 Document::Manifest(manifest) => {
-                    return Ok(Located { repository, documents, manifest: *manifest, digest });
+                    return Ok(Located { repository, root, documents, manifest: *manifest, digest });
                 }
-                Document::Index(index) => {
-                    let chosen = document::for_us(&index)?;
-                    (digest, announced) = (chosen.digest().clone(), Some(chosen.clone()));
-                }
+                Document::Index(index) => announced = document::for_us(&index)?.clone(),
             }
         }
         Err(Error::OverLimit(format!(
@@ -224,7 +220,7 @@ impl Fetcher {
         let mut timings = Timings::default();
         let located = timed(&mut timings.resolve, self.locate(from, progress)).await?;
         progress.step("verifying");
-        let asked = Asked { reference, documents: &located.documents, repository: Some(&*located.repository) };
+        let asked = Asked { reference, documents: &located.documents, repository: Some(&located.repository) };
         let examined = timed(&mut timings.verify, trust.examine(asked)).await?;
         let manifest = Some(located.digest.clone());
         if let Some(verdict) = examined.refused() {
@@ -237,45 +233,18 @@ impl Fetcher {
         let verified = Instant::now();
         let verdict = examined.module(&bytes);
         timings.verify += verified.elapsed();
+        if verdict.accepted && matches!(from, Reference::Oci(_)) {
+            let kind = if Kind::of(&bytes) == Kind::Component { "component" } else { "module" };
+            // It is here all the same; it will only be asked for again.
+            if let Err(error) = located.repository.keep(&from.to_string(), &located.root, kind).await {
+                tracing::warn!(%error, "the store does not keep `{from}`");
+            }
+        }
         Ok(Looked { module: Some(Module { name, bytes }), manifest, verdict, timings })
     }
 
     fn contents<'a>(&'a self, located: &'a Located, progress: &'a Progress) -> Contents<'a> {
-        Contents {
-            manifest: &located.manifest,
-            repository: &*located.repository,
-            store: &self.store,
-            bounds: &self.bounds,
-            progress,
-        }
-    }
-
-    /// A manifest or an index by its digest, from the store if it has it, of the size that was announced.
-    async fn document(
-        &self,
-        repository: &dyn Repository,
-        digest: &Digest,
-        announced: Option<&Descriptor>,
-    ) -> Result<Bytes, Error> {
-        document::only_sha256(digest)?;
-        let bytes = match self.store.get(digest).await? {
-            Some(blob) if blob.size() <= crate::bounds::MAX_MANIFEST_BYTES => blob.read().await?,
-            _ => {
-                let bytes = repository.manifest(digest).await?;
-                self.store.put(bytes.clone()).await?;
-                bytes
-            }
-        };
-        if let Some(announced) = announced
-            && announced.size() != bytes.len() as u64
-        {
-            return Err(Error::Invalid(format!(
-                "`{digest}` is of {} bytes, and was announced with {}",
-                bytes.len(),
-                announced.size()
-            )));
-        }
-        Ok(bytes)
+        Contents { manifest: &located.manifest, repository: &located.repository, bounds: &self.bounds, progress }
     }
 
     /// What has no manifest, and so no signature over one: a file, a URL, a member of either.
@@ -359,6 +328,21 @@ impl Fetcher {
         });
         Ok(counted.boxed())
     }
+}
+
+/// A manifest or an index by its digest, of the size that was announced.
+async fn document(repository: &Remembered, announced: &Descriptor) -> Result<Bytes, Error> {
+    let digest = announced.digest();
+    document::only_sha256(digest)?;
+    let bytes = repository.manifest(digest).await?;
+    if announced.size() != bytes.len() as u64 {
+        return Err(Error::Invalid(format!(
+            "`{digest}` is of {} bytes, and was announced with {}",
+            bytes.len(),
+            announced.size()
+        )));
+    }
+    Ok(bytes)
 }
 
 /// A file that is no larger than what is read of it.

@@ -26,11 +26,10 @@ use self::{
     spin::Application,
 };
 use crate::{
-    Error, Progress, Repository, Store,
+    Error, Progress,
     bounds::{Bounds, MAX_DOCUMENT_BYTES},
     bundle::{self, Format, Kind, Listing, Member, Source},
-    repository::read_blob,
-    store::blocking,
+    store::{Remembered, blocking},
 };
 
 /// The annotation that names a layer's file.
@@ -43,10 +42,8 @@ const HEAD_BYTES: usize = 262;
 pub struct Contents<'a> {
     /// What it carries.
     pub manifest: &'a ImageManifest,
-    /// Where the blobs are that the store has not.
-    pub repository: &'a dyn Repository,
-    /// Where the blobs go.
-    pub store: &'a Store,
+    /// Where the blobs are, with the store before it.
+    pub repository: &'a Remembered,
     /// What they may cost.
     pub bounds: &'a Bounds,
     /// Whom to tell.
@@ -69,7 +66,7 @@ impl<'a> Contents<'a> {
     pub async fn module(&self, member: Option<&str>) -> Result<(Option<String>, Bytes), Error> {
         match self.place(member).await? {
             Place::Layer(layer) => {
-                let blob = self.store.fetch(self.repository, layer, self.bounds.module_bytes, self.progress).await?;
+                let blob = self.repository.fetch(layer, self.bounds.module_bytes, self.progress).await?;
                 let bytes = blob.read().await?;
                 if !Kind::of(&bytes).is_wasm() {
                     return Err(Error::Invalid(format!(
@@ -242,21 +239,15 @@ impl<'a> Contents<'a> {
     }
 
     async fn document(&self, descriptor: &Descriptor) -> Result<Bytes, Error> {
-        if let Some(blob) = self.store.get(descriptor.digest()).await?
-            && blob.size() <= MAX_DOCUMENT_BYTES
-        {
-            return blob.read().await;
-        }
-        let bytes = read_blob(self.repository, descriptor, MAX_DOCUMENT_BYTES).await?;
-        self.store.put(bytes.clone()).await?;
-        Ok(bytes)
+        let blob = self.repository.fetch(descriptor, MAX_DOCUMENT_BYTES, self.progress).await?;
+        blob.read().await
     }
 
     /// The whole layers, as files.
     async fn sources(&self, layers: &[&Descriptor]) -> Result<Vec<Box<dyn Source>>, Error> {
         let mut sources: Vec<Box<dyn Source>> = Vec::with_capacity(layers.len());
         for layer in layers {
-            let blob = self.store.fetch(self.repository, layer, self.bounds.layer_bytes, self.progress).await?;
+            let blob = self.repository.fetch(layer, self.bounds.layer_bytes, self.progress).await?;
             sources.push(Box::new(blob.open()?));
         }
         Ok(sources)
@@ -265,7 +256,7 @@ impl<'a> Contents<'a> {
     /// The first bytes of a layer that says nothing. The whole of it is fetched and checked first: what decides which layer is
     /// the module must not be what a server says today.
     async fn head(&self, layer: &Descriptor) -> Result<Vec<u8>, Error> {
-        let blob = self.store.fetch(self.repository, layer, self.bounds.layer_bytes, self.progress).await?;
+        let blob = self.repository.fetch(layer, self.bounds.layer_bytes, self.progress).await?;
         let mut head = Vec::with_capacity(HEAD_BYTES);
         let mut stream = blob.stream(0);
         while head.len() < HEAD_BYTES {

@@ -17,6 +17,7 @@ mod hostile;
 mod kept;
 mod layout;
 mod memory;
+mod pulled;
 #[cfg(feature = "external-tests")]
 mod registries;
 mod registry;

@@ -1,0 +1,125 @@
+//! What a pull costs, and that what was resolved is what comes: the whole line against a registry and a web server.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use samara_artifact::{
+    Artifact, Error, Fetcher, Progress, Reference, Store, bounds::Bounds, repository::sha256, trust::Trust,
+};
+
+use crate::hostile::{
+    BLOB, MANIFEST_TYPE, client, manifest,
+    server::{Answers, Asked, Reply, Server},
+};
+
+/// A fetcher that speaks with `server`, and the folder of its store.
+fn fetcher(server: &Server) -> (Fetcher, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path().join("store")).unwrap();
+    let client = client(&server.address.to_string());
+    (Fetcher { client, store, bounds: Bounds::default() }, folder)
+}
+
+async fn fetch(fetcher: &Fetcher, text: &str) -> Result<Artifact, Error> {
+    fetcher.fetch(&Reference::parse(text).unwrap(), &Trust::default(), &Progress::default()).await
+}
+
+/// The demo artifact of these tests in the repository `demo/app`, and nothing else.
+fn demo(asked: &Asked) -> Reply {
+    let (manifest, blob) = (manifest(), sha256(BLOB));
+    let digest = sha256(manifest.as_bytes());
+    let path = asked.target.as_str();
+    if path == "/v2/demo/app/manifests/v1" || path == format!("/v2/demo/app/manifests/{digest}") {
+        Reply::new(200, manifest).with("Content-Type", MANIFEST_TYPE).with("Docker-Content-Digest", digest.to_string())
+    } else if path == format!("/v2/demo/app/blobs/{blob}") {
+        Reply::new(200, BLOB)
+    } else {
+        Reply::new(404, "")
+    }
+}
+
+fn methods(asked: &[Asked]) -> Vec<String> {
+    asked
+        .iter()
+        .map(|asked| format!("{} {}", asked.method, asked.target.rsplit('/').nth(1).unwrap_or_default()))
+        .collect()
+}
+
+#[tokio::test]
+async fn what_was_pulled_costs_one_request_by_its_tag_and_none_by_its_digest() {
+    let answers: Answers = Arc::new(demo);
+    let server = Server::start(None, answers).await;
+    let (fetcher, _folder) = fetcher(&server);
+    let by_tag = format!("{}/demo/app:v1", server.address);
+    let first = fetch(&fetcher, &by_tag).await.unwrap();
+    assert_eq!(first.bytes, BLOB);
+    assert_eq!(first.manifest, Some(sha256(manifest().as_bytes())));
+    let cold = server.asked().len();
+    assert_eq!(fetch(&fetcher, &by_tag).await.unwrap().bytes, BLOB);
+    assert_eq!(methods(&server.asked()[cold..]), ["HEAD manifests"]);
+    let warm = server.asked().len();
+    let by_digest = format!("{}/demo/app@{}", server.address, first.manifest.unwrap());
+    assert_eq!(fetch(&fetcher, &by_digest).await.unwrap().bytes, BLOB);
+    assert_eq!(server.asked().len(), warm, "{:?}", methods(&server.asked()[warm..]));
+}
+
+#[tokio::test]
+async fn a_digest_that_is_here_from_elsewhere_is_not_in_every_repository() {
+    let answers: Answers = Arc::new(demo);
+    let server = Server::start(None, answers).await;
+    let (fetcher, _folder) = fetcher(&server);
+    let pulled = fetch(&fetcher, &format!("{}/demo/app:v1", server.address)).await.unwrap();
+    let digest = pulled.manifest.unwrap();
+    let other = fetch(&fetcher, &format!("{}/trusted/app@{digest}", server.address)).await;
+    assert!(matches!(other, Err(Error::NotFound(_))), "{other:?}");
+}
+
+#[tokio::test]
+async fn a_tag_that_moves_meanwhile_changes_nothing() {
+    // The tag is the demo when it is resolved, and something else whenever it is asked again.
+    let resolved = Arc::new(AtomicBool::new(false));
+    let answers: Answers = Arc::new(move |asked: &Asked| {
+        if asked.target.ends_with("/manifests/v1") && resolved.swap(true, Ordering::Relaxed) {
+            return Reply::new(200, r#"{"schemaVersion":2}"#).with("Content-Type", MANIFEST_TYPE);
+        }
+        demo(asked)
+    });
+    let server = Server::start(None, answers).await;
+    let (fetcher, _folder) = fetcher(&server);
+    let pulled = fetch(&fetcher, &format!("{}/demo/app:v1", server.address)).await.unwrap();
+    assert_eq!(pulled.bytes, BLOB);
+    let by_tag = server.asked().iter().filter(|asked| asked.target.ends_with("/manifests/v1")).count();
+    assert_eq!(by_tag, 1, "{:?}", methods(&server.asked()));
+}
+
+#[tokio::test]
+async fn a_web_server_has_modules_and_archives() {
+    let mut builder = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(BLOB.len() as u64);
+    builder.append_data(&mut header, "policy.wasm", BLOB).unwrap();
+    let bundle = builder.into_inner().unwrap();
+    let answers: Answers = Arc::new(move |asked: &Asked| match asked.target.as_str() {
+        "/it.wasm" => Reply::new(200, BLOB),
+        "/bundle.tar" => Reply::new(200, bundle.clone()),
+        _ => Reply::new(404, ""),
+    });
+    let server = Server::start(None, answers).await;
+    let (mut fetcher, folder) = fetcher(&server);
+    let at = |path: &str| format!("http://{}/{path}", server.address);
+    let plain = fetch(&fetcher, &at("it.wasm")).await.unwrap();
+    assert_eq!((plain.bytes.as_ref(), plain.manifest), (BLOB, None));
+    assert_eq!(fetch(&fetcher, &format!("bundle://{}#policy.wasm", at("bundle.tar"))).await.unwrap().bytes, BLOB);
+    let archive = fetch(&fetcher, &at("bundle.tar")).await.unwrap_err().to_string();
+    assert!(archive.contains("is an archive; write `bundle://http://"), "{archive}");
+    assert!(matches!(fetch(&fetcher, &at("none.wasm")).await, Err(Error::NotFound(_))));
+    fetcher.bounds = Bounds { module_bytes: 4, layer_bytes: 100, ..Bounds::default() };
+    for text in [at("it.wasm"), format!("bundle://{}", at("bundle.tar"))] {
+        let over = fetch(&fetcher, &text).await;
+        assert!(matches!(over, Err(Error::OverLimit(_))), "{over:?}");
+    }
+    let files: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(files, ["store"]);
+}
