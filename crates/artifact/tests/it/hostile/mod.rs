@@ -3,11 +3,15 @@
 //! The whole table runs in a process of its own, so that its memory can be measured: each row ends with its error, in time,
 //! and all rows together in little memory.
 
+mod line;
 pub(crate) mod server;
 mod table;
 
 use std::{
     collections::BTreeMap,
+    fs::Permissions,
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
     process::Command,
     sync::Arc,
     time::{Duration, Instant},
@@ -16,9 +20,11 @@ use std::{
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 use samara_artifact::{
-    BlobStream, Descriptor, Error, OciReference, Version,
+    BlobStream, Descriptor, Error, Fetcher, OciReference, Progress, Reference, Store, Version,
+    bounds::Bounds,
     registry::{Client, Login, Logins, Patience, RegistrySettings},
     repository::{read_blob, sha256},
+    trust::Trust,
 };
 use samara_model::RegistryHost;
 use server::{Answers, Reply, Server};
@@ -64,6 +70,8 @@ pub(crate) enum Ask {
     Url,
     PushBlob,
     PushManifest,
+    /// The whole line, into a store.
+    Fetch,
 }
 
 /// One attack.
@@ -143,7 +151,20 @@ pub(crate) async fn ask(client: &Client, address: &str, ask: Ask) -> Result<Stri
         Ask::PushManifest => {
             repository.push_manifest(Some("v1"), MANIFEST_TYPE, Bytes::from(manifest())).await?.to_string()
         }
+        Ask::Fetch => fetch(client, reference).await?,
     })
+}
+
+/// Fetches into a store of its own, beside which there must be nothing afterwards.
+async fn fetch(client: &Client, reference: OciReference) -> Result<String, Error> {
+    let folder = tempfile::Builder::new().permissions(Permissions::from_mode(0o700)).tempdir().unwrap();
+    let store = Store::open(folder.path().join("store")).unwrap();
+    let fetcher = Fetcher { client: client.clone(), store, bounds: Bounds::default() };
+    let fetched = fetcher.fetch(&Reference::Oci(reference), &Trust::default(), &Progress::default()).await;
+    let beside = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    assert_eq!(beside.collect::<Vec<_>>(), ["store"], "something was written outside of the store");
+    assert!(!Path::new("/tmp/outside.wasm").exists(), "something was written outside of the store");
+    Ok(format!("{:?}", fetched?.bytes))
 }
 
 /// Another server, which would like to see a login.
@@ -210,7 +231,7 @@ fn each_attack_ends_in_its_error_in_time_and_in_little_memory() {
 
 fn the_table() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let rows = table::rows();
+    let rows: Vec<_> = table::rows().into_iter().chain(line::rows()).collect();
     let before = most_memory();
     let ended = stream::iter(&rows).map(|row| async move { (row.name, run(row).await) });
     let ended: Vec<_> = runtime.block_on(ended.buffer_unordered(AT_ONCE).collect());
