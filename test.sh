@@ -62,6 +62,11 @@ build_interop_guests() {
 
 cargo test --workspace --locked --no-fail-fast 2>&1 | tee -a "$log" || failed=yes
 
+if [ "$interop" != no ]; then
+    say "signatures without keys, a feature that is off by default"
+    cargo test --package samara-artifact --locked --features keyless --lib keyless 2>&1 | tee -a "$log" || failed=yes
+fi
+
 if [ "$interop" != no ] && [ -x guests/interop.sh ]; then
     say "guests of other toolchains, registries"
     if build_interop_guests; then

@@ -3,11 +3,11 @@
 use std::time::SystemTime;
 
 use oci_spec::image::{Digest, ImageIndex};
-use samara_model::Evidence;
+use samara_model::{Evidence, Identity};
 
 use super::{
     Asked, Claims, Missing, Outcome, PolicyVerdict, Signer, Step, Trust, Verdict,
-    cosign::Search,
+    cosign::{Certified, Search},
     embedded,
     key::PublicKey,
     policy::{Terms, place},
@@ -25,7 +25,8 @@ pub struct Examined<'t> {
     pinned: bool,
     digests: Vec<Digest>,
     cosign: Vec<PublicKey>,
-    keyless: Vec<String>,
+    /// Who signed without a key, by whose terms that holds.
+    keyless: Vec<(&'t Terms, Identity)>,
     steps: Vec<Step>,
 }
 
@@ -121,7 +122,33 @@ impl<'t> Examined<'t> {
         }
         self.steps.append(&mut search.steps);
         self.cosign = search.good;
+        self.look_at_certificates(&search.certified);
         Ok(())
+    }
+
+    /// Holds certificates against the roots of those terms that ask for it.
+    fn look_at_certificates(&mut self, certified: &[Certified]) {
+        let roots: Vec<_> = self.terms().filter_map(|terms| terms.root.as_ref().map(|root| (terms, root))).collect();
+        for (terms, root) in roots {
+            for Certified { place, bundle, subject } in certified {
+                let step = match root.verify(bundle, subject) {
+                    Ok(identity) if terms.identities.contains(&identity) => {
+                        let text = format!(
+                            "{place} over `{subject}` is good: `{}` by `{}`",
+                            identity.subject, identity.issuer
+                        );
+                        self.keyless.push((terms, identity));
+                        Step::new(Evidence::Keyless, Outcome::Good, text)
+                    }
+                    Ok(Identity { issuer, subject }) => {
+                        let text = format!("{place} is by `{subject}` of `{issuer}`, who is none of the `identities`");
+                        Step::new(Evidence::Keyless, Outcome::Bad, text)
+                    }
+                    Err(why) => Step::new(Evidence::Keyless, Outcome::Bad, format!("{place} does not hold: {why}")),
+                };
+                self.steps.push(step);
+            }
+        }
     }
 
     /// The verdict if it cannot be better any more, whatever is in the module: it need not be fetched or read.
@@ -224,7 +251,7 @@ impl<'t> Examined<'t> {
                 .claims
                 .as_ref()
                 .is_some_and(|claims| claims.problem.is_none() && terms.issuers.contains(&claims.issuer)),
-            Evidence::Keyless => terms.identities.iter().any(|one| self.keyless.contains(&one.subject)),
+            Evidence::Keyless => self.keyless.iter().any(|(by, _)| std::ptr::eq(*by, terms)),
         }
     }
 
@@ -272,7 +299,9 @@ impl<'t> Examined<'t> {
             claims.problem.is_none() && self.terms().any(|terms| terms.issuers.contains(&claims.issuer))
         });
         signers.extend(believed.map(|claims| Signer { evidence: Evidence::Claims, who: claims.issuer.clone() }));
-        signers.extend(self.keyless.iter().map(|who| Signer { evidence: Evidence::Keyless, who: who.clone() }));
+        signers.extend(
+            self.keyless.iter().map(|(_, who)| Signer { evidence: Evidence::Keyless, who: who.subject.clone() }),
+        );
         signers
     }
 

@@ -15,6 +15,8 @@ mod cosign;
 mod embedded;
 mod examine;
 mod key;
+#[cfg_attr(not(feature = "keyless"), path = "keyless_absent.rs")]
+mod keyless;
 mod nkey;
 mod pair;
 mod policy;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use percent_encoding::percent_decode_str;
 use samara_model::{Evidence, Identity, ReferencePattern, Requirement, TrustPolicy, TrustTerms, place_of_host};
 
-use super::{key::PublicKey, nkey};
+use super::{key::PublicKey, keyless::Root, nkey};
 use crate::{Error, Reference};
 
 /// One `[trust]` table, ready to be asked.
@@ -25,6 +25,7 @@ pub(super) struct Terms {
     pub(super) issuers: Vec<String>,
     pub(super) digests: Vec<String>,
     pub(super) identities: Vec<Identity>,
+    pub(super) root: Option<Root>,
 }
 
 impl Policy {
@@ -76,11 +77,10 @@ fn load_terms(terms: &TrustTerms, files: &mut KeyFiles) -> Result<Terms, Error> 
     for issuer in &terms.issuers {
         nkey::account(issuer).map_err(Error::Invalid)?;
     }
-    if terms.require.mentions(Evidence::Keyless) {
-        return Err(Error::Invalid(
-            "a policy asks for `keyless`, which this program cannot check; take the word out of `[trust]`".to_owned(),
-        ));
-    }
+    let root = match &terms.trusted_root {
+        Some(file) if terms.require.mentions(Evidence::Keyless) => Some(Root::load(file)?),
+        _ => None,
+    };
     Ok(Terms {
         require: terms.require.clone(),
         keys,
@@ -88,6 +88,7 @@ fn load_terms(terms: &TrustTerms, files: &mut KeyFiles) -> Result<Terms, Error> 
         issuers: terms.issuers.clone(),
         digests: terms.digests.clone(),
         identities: terms.identities.clone(),
+        root,
     })
 }
 

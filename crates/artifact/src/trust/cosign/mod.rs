@@ -15,6 +15,7 @@
 pub(super) mod bundle;
 pub(super) mod simple;
 
+use bytes::Bytes;
 use oci_spec::image::{Descriptor, Digest, ImageManifest};
 use samara_model::Evidence;
 
@@ -40,6 +41,18 @@ pub(super) struct Search<'a> {
     pub(super) steps: Vec<Step>,
     /// The keys that signed.
     pub(super) good: Vec<PublicKey>,
+    /// Bundles whose signer has no key but a certificate, which `keyless` is about.
+    pub(super) certified: Vec<Certified>,
+}
+
+/// A bundle with a certificate. What it states was held against the subject, and nothing in it was verified.
+pub(super) struct Certified {
+    /// What messages call it.
+    pub(super) place: String,
+    /// As it was found.
+    pub(super) bundle: Bytes,
+    /// What it must be over.
+    pub(super) subject: Digest,
 }
 
 /// One signature, to be checked with each key.
@@ -55,7 +68,7 @@ pub(super) struct Signature {
 impl<'a> Search<'a> {
     /// A search among everything that one repository has.
     pub(super) fn new(repository: &'a dyn Repository, keys: &'a [PublicKey]) -> Self {
-        Self { repository, keys, left: MAX_SIGNATURES, steps: Vec::new(), good: Vec::new() }
+        Self { repository, keys, left: MAX_SIGNATURES, steps: Vec::new(), good: Vec::new(), certified: Vec::new() }
     }
 
     /// Looks for all signatures over `subject`, until `enough` says so.
@@ -133,6 +146,7 @@ impl<'a> Search<'a> {
                     Ok(bundle::Signed::ByCertificate) => {
                         let text = format!("{place} was made without a key, which only `keyless` is about");
                         self.steps.push(Step::new(Evidence::Keyless, Outcome::Note, text));
+                        self.certified.push(Certified { place, bundle: blob, subject: subject.clone() });
                     }
                     Ok(bundle::Signed::Otherwise(what)) => {
                         let text = format!("{place} is no signature of the artifact but {what}");

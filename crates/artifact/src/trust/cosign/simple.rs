@@ -11,6 +11,8 @@ use super::Signature;
 pub(in crate::trust) const MEDIA_TYPE: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
 /// The annotation of a layer that is the signature over it.
 pub(in crate::trust) const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
+/// The annotation of a layer that was signed without a key.
+const CERTIFICATE: &str = "dev.sigstore.cosign/certificate";
 /// What the document says it is.
 const TYPE: &str = "cosign container image signature";
 
@@ -58,6 +60,11 @@ pub(in crate::trust) fn write(name: &str, subject: &Digest) -> Vec<u8> {
 
 /// Reads a layer and its annotation: the signature to check, and the name that it was made for.
 pub(super) fn read(blob: &[u8], layer: &Descriptor, subject: &Digest) -> Result<(Signature, Option<String>), String> {
+    if layer.annotations().as_ref().is_some_and(|all| all.contains_key(CERTIFICATE)) {
+        return Err(
+            "was made without a key and put behind a tag; `keyless` is about bundles, which cosign 3 writes".to_owned()
+        );
+    }
     let annotation = layer.annotations().as_ref().and_then(|all| all.get(SIGNATURE)).ok_or("has no signature")?;
     let signature = STANDARD.decode(annotation.trim()).map_err(|_| "is not base 64")?;
     let document: Document = serde_json::from_slice(blob).map_err(|error| format!("cannot be read: {error}"))?;

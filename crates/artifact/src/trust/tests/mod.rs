@@ -1,6 +1,8 @@
 //! Evidence and policies over a repository in memory, with keys that are made for each test.
 
 mod cosign;
+#[cfg(feature = "keyless")]
+mod keyless;
 mod keys;
 mod module;
 mod policies;
@@ -15,7 +17,7 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use oci_spec::image::{Descriptor, DescriptorBuilder, Digest, MediaType};
 use parking_lot::Mutex;
-use samara_model::{Requirement, TrustPolicy, TrustTerms, manifest::ManifestErrors};
+use samara_model::{TrustPolicy, manifest::ManifestErrors};
 
 use super::{Asked, KeyPair, SignatureLayout, Trust, Verdict, sign};
 use crate::{BlobStream, Error, Reference, Repository, Version, repository::sha256};

@@ -150,9 +150,18 @@ fn a_policy_with_a_key_that_is_none_is_refused() {
     assert!(error("require = \"signature\"\nsignature_keys = [\"p256.pub\"]").contains("which are of Ed25519"));
     let slip = format!("require = \"claims\"\nissuers = [\"A{}\"]", "B".repeat(55));
     assert!(error(&slip).contains("is not the key of an account"), "{}", error(&slip));
-    let terms = TrustTerms { require: Requirement::Show(samara_model::Evidence::Keyless), ..TrustTerms::default() };
-    let keyless = TrustPolicy { terms, rules: Vec::new() };
-    assert!(Trust::default().and("t.toml", &keyless).unwrap_err().to_string().contains("`keyless`"));
+}
+
+/// What this program cannot check is refused, and never passed over.
+#[cfg(not(feature = "keyless"))]
+#[test]
+fn a_program_without_keyless_says_so() {
+    let keys = Keys::new();
+    let policy = keys.policy(
+        "require.any = [\"digest\", \"keyless\"]\ntrusted_root = \"r.json\"\nidentities = [{ issuer = \"i\", subject = \"s\" }]",
+    );
+    let error = Trust::default().and("t.toml", &policy).unwrap_err().to_string();
+    assert!(error.contains("was built without; build it with `--features keyless`"), "{error}");
 }
 
 #[test]
