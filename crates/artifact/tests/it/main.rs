@@ -15,6 +15,7 @@ mod distribution;
 mod docker_registry;
 mod hostile;
 mod kept;
+mod killed;
 mod layout;
 mod memory;
 mod pulled;

@@ -23,7 +23,7 @@ fn private_directory() -> TempDir {
 }
 
 /// Bytes that look like nothing else.
-fn noise(length: usize, seed: u64) -> Bytes {
+pub(crate) fn noise(length: usize, seed: u64) -> Bytes {
     let mut state = seed | 1;
     let next = || {
         state ^= state << 13;
