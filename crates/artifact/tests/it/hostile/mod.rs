@@ -92,8 +92,8 @@ pub(crate) fn row(
     Row { name, ask, expected, answers: Arc::new(answers) }
 }
 
-/// A patience that a test has.
-pub(crate) const PATIENCE: Patience = Patience {
+/// A patience for servers that deserve none.
+const IMPATIENCE: Patience = Patience {
     answer: Duration::from_millis(500),
     stall: Duration::from_millis(500),
     document: Duration::from_millis(1200),
@@ -103,14 +103,27 @@ pub(crate) const PATIENCE: Patience = Patience {
     longest_wait: Duration::from_millis(20),
 };
 
+/// A patience for servers that answer, also where the machine is busy with something else.
+pub(crate) const PATIENCE: Patience = Patience {
+    answer: Duration::from_secs(30),
+    stall: Duration::from_secs(30),
+    document: Duration::from_secs(30),
+    slow: Duration::from_secs(30),
+    ..IMPATIENCE
+};
+
 /// A client that may speak plain HTTP with `address`, and has a login for it.
 pub(crate) fn client(address: &str) -> Client {
+    client_with(address, PATIENCE)
+}
+
+fn client_with(address: &str, patience: Patience) -> Client {
     let insecure = RegistryHost { insecure: true, ..RegistryHost::default() };
     let login = Login::Password { user: "me".to_owned(), password: PASSWORD.to_owned() };
     Client::new(RegistrySettings {
         hosts: [(address.to_owned(), insecure)].into(),
         logins: Logins::Given(BTreeMap::from([(address.to_owned(), login)])),
-        patience: PATIENCE,
+        patience,
     })
 }
 
@@ -181,7 +194,7 @@ async fn run(row: &Row) -> Result<(), String> {
     let server = Server::start(Some(other.address), Arc::clone(&row.answers)).await;
     let address = server.address.to_string();
     let begun = Instant::now();
-    let came = tokio::time::timeout(MAX_TIME, ask(&client(&address), &address, row.ask)).await;
+    let came = tokio::time::timeout(MAX_TIME, ask(&client_with(&address, IMPATIENCE), &address, row.ask)).await;
     let took = begun.elapsed();
     let error = match came {
         Err(_) => return Err(format!("still waiting after {MAX_TIME:?}")),
@@ -233,10 +246,15 @@ fn the_table() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let rows: Vec<_> = table::rows().into_iter().chain(line::rows()).collect();
     let before = most_memory();
-    let ended = stream::iter(&rows).map(|row| async move { (row.name, run(row).await) });
+    let ended = stream::iter(&rows).map(|row| async move { (row, run(row).await) });
     let ended: Vec<_> = runtime.block_on(ended.buffer_unordered(AT_ONCE).collect());
-    let wrong = ended.into_iter().filter_map(|(name, ended)| Some(format!("{name}: {}", ended.err()?)));
-    let wrong: Vec<_> = wrong.collect();
+    let mut wrong = Vec::new();
+    for (row, _) in ended.into_iter().filter(|(_, ended)| ended.is_err()) {
+        // On a machine that is busy with something else another timer may be first, so it is looked at once more, alone.
+        if let Err(why) = runtime.block_on(run(row)) {
+            wrong.push(format!("{}: {why}", row.name));
+        }
+    }
     let grown = most_memory() - before;
     assert!(wrong.is_empty(), "{} of {} rows:\n  {}", wrong.len(), rows.len(), wrong.join("\n  "));
     assert!(grown < MAX_MEMORY_KIB, "the table took {grown} KiB");
