@@ -13,6 +13,8 @@ mod contents;
 mod distribution;
 #[cfg(feature = "external-tests")]
 mod docker_registry;
+#[cfg(feature = "external-tests")]
+mod exchange;
 mod hostile;
 mod kept;
 mod killed;
