@@ -190,9 +190,10 @@ impl<'a> Contents<'a> {
     /// Layers that are modules, by their media type, else by their first bytes; each digest once.
     async fn modules(&self) -> Result<Vec<&'a Descriptor>, Error> {
         self.within_bounds()?;
-        let mut found = self.layers_that_say(Says::Wasm);
+        let mut found = self.layers_that_say(&[Says::Wasm]);
         if found.is_empty() {
-            for layer in self.layers_that_say(Says::Nothing) {
+            // `oras push hello.wasm` calls every file a tar.
+            for layer in self.layers_that_say(&[Says::Nothing, Says::Archive]) {
                 if Kind::of(&self.head(layer).await?).is_wasm() {
                     found.push(layer);
                 }
@@ -217,10 +218,11 @@ impl<'a> Contents<'a> {
         Ok(found)
     }
 
-    fn layers_that_say(&self, what: Says) -> Vec<&'a Descriptor> {
+    /// Each digest once.
+    fn layers_that_say(&self, what: &[Says]) -> Vec<&'a Descriptor> {
         let mut found: Vec<&Descriptor> = Vec::new();
         for layer in self.manifest.layers() {
-            if media::says(layer.media_type().as_ref()) == what
+            if what.contains(&media::says(layer.media_type().as_ref()))
                 && !found.iter().any(|one| one.digest() == layer.digest())
             {
                 found.push(layer);

@@ -205,6 +205,9 @@ async fn a_layer_of_a_known_media_type_is_the_module() {
     check(no_config("application/vnd.oci.empty.v1+json"), &with_text, "it").await;
     let with_data = [("application/octet-stream data.bin", &b"1234"[..]), ("application/x-unknown", &wasm)];
     check(no_config("application/vnd.oci.empty.v1+json"), &with_data, "it").await;
+    // What oras calls a file of which it was told nothing.
+    let called_tar = [("application/vnd.oci.image.layer.v1.tar README.md", &b"# it"[..]), (TAR, &wasm)];
+    check(no_config("application/vnd.unknown.config.v1+json"), &called_tar, "it").await;
 }
 
 #[tokio::test]

@@ -19,6 +19,8 @@ mod hostile;
 mod kept;
 mod killed;
 mod layout;
+#[cfg(feature = "external-tests")]
+mod layouts;
 mod memory;
 mod pulled;
 #[cfg(feature = "external-tests")]
