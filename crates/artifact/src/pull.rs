@@ -174,11 +174,14 @@ impl Fetcher {
             let bytes = document(&repository, &announced).await?;
             documents.push(bytes.clone());
             let digest = announced.digest().clone();
-            match document::read(&bytes, Some(announced.media_type().as_ref()))? {
+            let read = document::read(&bytes, Some(announced.media_type().as_ref()));
+            match read.map_err(|error| named(error, reference))? {
                 Document::Manifest(manifest) => {
                     return Ok(Located { repository, root, documents, manifest: *manifest, digest });
                 }
-                Document::Index(index) => announced = document::for_us(&index)?.clone(),
+                Document::Index(index) => {
+                    announced = document::for_us(&index).map_err(|error| named(error, reference))?.clone();
+                }
             }
         }
         Err(Error::OverLimit(format!(

@@ -26,6 +26,11 @@ impl Budget {
         Self { bounds: *bounds, names: Cell::new(0), unpacked: Rc::default() }
     }
 
+    /// Bytes that were unpacked so far.
+    pub(super) fn spent(&self) -> u64 {
+        self.unpacked.get()
+    }
+
     /// One more entry, the `number`th of its archive.
     pub(super) fn entry(&self, number: usize) -> Result<(), Error> {
         if number > self.bounds.archive_entries {

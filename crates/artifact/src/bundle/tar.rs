@@ -79,6 +79,7 @@ pub(crate) fn walk(
     budget: &Budget,
     visit: &mut dyn FnMut(Entry<'_>) -> Result<Step, Error>,
 ) -> Result<(), Error> {
+    let before = budget.spent();
     let mut archive = Archive::new(unpacked(source, budget)?);
     let mut about = About::default();
     let mut any = false;
@@ -97,7 +98,8 @@ pub(crate) fn walk(
             return Ok(());
         }
     }
-    if !any {
+    // Blocks of zeros are an archive without entries, as empty layers are; nothing at all is none.
+    if !any && budget.spent() == before {
         return Err(Error::Invalid("it is no archive: a zip, or a tar as it is, with gzip or with zstd".to_owned()));
     }
     Ok(())

@@ -246,6 +246,7 @@ fn sizes_are_counted_and_never_believed() {
     check(&taken(&gzip(&over)[..40], None), "it is no archive that is read here: the archive is not read:");
     check(&listed(b"no archive of any kind"), "it is no archive");
     check(&listed(b""), "it is no archive");
+    check(&listed(&[0; 1024]), "tar: ");
 }
 
 #[test]

@@ -320,7 +320,8 @@ async fn an_image_starts_the_module_of_its_entrypoint() {
 #[tokio::test]
 async fn an_image_that_starts_something_else_has_its_module_by_name() {
     let only = tar(&[File("bin/sh", b"\x7fELF"), File("opt/it.wasm", &module("it"))]);
-    check(started("/bin/sh"), &[(TAR, &only)], "it").await;
+    let empty = gzip(&tar(&[]));
+    check(started("/bin/sh"), &[(TAR, &only), (TAR_GZIP, &empty)], "it").await;
     let compat = tar(&[File("plugin.wasm", &module("plugin")), File("other.wasm", &module("other"))]);
     check(no_config(IMAGE_CONFIG), &[(TAR_GZIP, &gzip(&compat))], "plugin").await;
     let opa = tar(&[File("/policy.wasm", &module("policy")), File("data.json", b"{}")]);
@@ -403,7 +404,7 @@ async fn an_index_leads_to_the_image_for_wasm() {
 
     let windows = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [of(linux, "windows", "amd64")] });
     place.document(INDEX, &windows).await;
-    assert_eq!(place.found(None).await, "the index has no image for Wasm; it has windows/amd64");
+    assert_eq!(place.found(None).await, "`REF`: the index has no image for Wasm; it has windows/amd64");
 
     // Indexes within indexes: four are followed, not five.
     let mut inner = wasm;
