@@ -16,6 +16,7 @@ mod docker_registry;
 #[cfg(feature = "external-tests")]
 mod exchange;
 mod hostile;
+mod http2;
 mod kept;
 mod killed;
 mod layout;

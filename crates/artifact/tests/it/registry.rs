@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    os::unix::fs::PermissionsExt as _,
     sync::Arc,
 };
 
@@ -478,7 +479,7 @@ async fn a_file_comes_from_a_web_server() {
 }
 
 /// A server's certificate for 127.0.0.1, and the file of its authority.
-fn certificate() -> (tokio_rustls::TlsAcceptor, tempfile::NamedTempFile) {
+pub(crate) fn certificate() -> (rustls::ServerConfig, tempfile::NamedTempFile) {
     let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), made.cert.pem()).unwrap();
@@ -486,7 +487,7 @@ fn certificate() -> (tokio_rustls::TlsAcceptor, tempfile::NamedTempFile) {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
     let config = config.with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key).unwrap();
-    (Arc::new(config).into(), file)
+    (config, file)
 }
 
 #[tokio::test]
@@ -497,7 +498,7 @@ async fn an_authority_of_ones_own_is_believed_for_its_host_alone() {
         true => Reply::to("http://{self}/v2/demo/app/manifests/v1"),
         false => memory.answer(asked),
     });
-    let server = Server::start_with(None, Some(tls), answers).await;
+    let server = Server::start_with(None, Some(Arc::new(tls).into()), answers).await;
     let address = server.address.to_string();
     let with = |host: Option<RegistryHost>| {
         let hosts = host.into_iter().map(|host| (address.clone(), host)).collect();
@@ -525,6 +526,60 @@ async fn a_registry_on_plain_http_says_how_to_allow_it() {
     let error = repository(&client, &address).resolve(&version("v1")).await.unwrap_err().to_string();
     assert!(error.contains("does not speak TLS") && error.contains(&format!("--insecure {address}")), "{error}");
     assert!(server.asked().is_empty(), "nothing was asked in plain");
+}
+
+/// Set in the process whose home has a login, to the address of a registry that wants one.
+const WITH_A_HOME: &str = "SAMARA_TEST_WITH_A_HOME";
+
+/// The environment leads to docker's files, and these to a credential helper, which is another program.
+#[tokio::test]
+async fn logins_are_found_where_docker_keeps_them() {
+    if let Ok(address) = std::env::var(WITH_A_HOME) {
+        let insecure = RegistryHost { insecure: true, ..RegistryHost::default() };
+        let hosts = BTreeMap::from([(address.clone(), insecure)]);
+        let client = Client::new(RegistrySettings { hosts, patience: PATIENCE, logins: Logins::Found });
+        let found = repository(&client, &address).resolve(&version("v1")).await;
+        // What the helper prints is the secret: it is in no error, whatever the helper does.
+        let said = found.err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(!said.contains(PASSWORD), "{said}");
+        assert_eq!(said, std::env::var("SAMARA_TEST_EXPECTED").unwrap());
+        return;
+    }
+    let memory = Memory::with_demo();
+    let server = Server::start(
+        None,
+        Arc::new(move |asked| match asked.header("authorization") {
+            Some("Basic bWU6aHVudGVyMg==") => memory.answer(asked),
+            _ => Reply::new(401, "").with("WWW-Authenticate", "Basic realm=x"),
+        }),
+    )
+    .await;
+    let address = server.address.to_string();
+    let home = tempfile::tempdir().unwrap();
+    let config = home.path().join("config.json");
+    std::fs::write(&config, format!(r#"{{"credHelpers":{{"{address}":"samara-test"}}}}"#)).unwrap();
+    let wanted = format!("`{address}` wants a login for `demo/app:v1`");
+    let broken = format!(
+        "the login for `{address}` in `{}` cannot be used: the helper `docker-credential-samara-test` failed; run \
+         `docker-credential-samara-test get` to see why",
+        config.display()
+    );
+    for (script, expected) in [
+        (format!(r#"read host; [ "$host" = {address} ] && echo '{{"Username":"me","Secret":"{PASSWORD}"}}'"#), ""),
+        ("echo credentials not found in native keychain; exit 1".to_owned(), wanted.as_str()),
+        (format!("echo {PASSWORD}; echo {PASSWORD} >&2; exit 1"), broken.as_str()),
+    ] {
+        let helper = home.path().join("docker-credential-samara-test");
+        std::fs::write(&helper, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&helper, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let mut child = tokio::process::Command::new(std::env::current_exe().unwrap());
+        child.args(["registry::logins_are_found_where_docker_keeps_them", "--exact"]);
+        child.env(WITH_A_HOME, &address).env("SAMARA_TEST_EXPECTED", expected).env_remove("REGISTRY_AUTH_FILE");
+        let path = std::env::var("PATH").unwrap();
+        child.env("DOCKER_CONFIG", home.path()).env("PATH", format!("{}:{path}", home.path().display()));
+        let ran = child.output().await.unwrap();
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stdout));
+    }
 }
 
 /// Set in the process that has a proxy, to the address of a registry on this machine.
