@@ -171,9 +171,9 @@ impl<'t> Examined<'t> {
         let mut found = InModule::default();
         if self.trust.thorough || !self.trust.is_empty() {
             let digest = sha256(bytes);
-            if let Some(listed) = self.terms().flat_map(|terms| &terms.digests).find(|one| **one == digest.to_string())
-            {
-                let text = format!("the module's digest `{listed}` is on the list of a policy");
+            let listed = |one: &&Digest| self.terms().any(|terms| terms.digests.contains(&one.to_string()));
+            for one in self.digests.iter().chain([&digest]).filter(listed) {
+                let text = format!("`{one}` is on the list of a policy");
                 steps.push(Step::new(Evidence::Digest, Outcome::Good, text));
             }
             found.digest = Some(digest);

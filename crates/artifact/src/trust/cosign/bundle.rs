@@ -19,7 +19,7 @@ pub(in crate::trust) const PREDICATE: &str = "https://sigstore.dev/cosign/sign/v
 const MAX_COUNT: usize = 16;
 
 /// What a bundle turned out to be.
-pub(super) enum Signed {
+pub(in crate::trust) enum Signed {
     /// A signature to check with a key.
     ByKey(Signature),
     /// One with a certificate.
@@ -90,7 +90,7 @@ pub(super) fn is_media_type(kind: &str) -> bool {
 }
 
 /// Reads a bundle and holds it against the digest that it should be over.
-pub(super) fn read(blob: &[u8], subject: &Digest) -> Result<Signed, String> {
+pub(in crate::trust) fn read(blob: &[u8], subject: &Digest) -> Result<Signed, String> {
     let unreadable = |error: serde_json::Error| format!("cannot be read: {error}");
     let bundle: Bundle = serde_json::from_slice(blob).map_err(unreadable)?;
     if !is_media_type(&bundle.media_type) {

@@ -56,11 +56,11 @@ pub(super) struct Certified {
 }
 
 /// One signature, to be checked with each key.
-pub(super) struct Signature {
+pub(in crate::trust) struct Signature {
     /// What was signed.
-    pub(super) message: Vec<u8>,
+    pub(in crate::trust) message: Vec<u8>,
     /// Its bytes: more than one where an envelope has more.
-    pub(super) signatures: Vec<Vec<u8>>,
+    pub(in crate::trust) signatures: Vec<Vec<u8>>,
     /// What the signer says the key's hint is.
     pub(super) hint: Option<String>,
 }

@@ -5,6 +5,7 @@ mod cosign;
 mod keyless;
 mod keys;
 mod module;
+mod mutations;
 mod policies;
 
 use std::{

@@ -17,14 +17,14 @@ use crate::trust::{
 };
 
 const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
-const NOW: u64 = 1_700_000_000;
+pub(super) const NOW: u64 = 1_700_000_000;
 
-fn signer(seed: u8) -> SigningKey {
+pub(super) fn signer(seed: u8) -> SigningKey {
     SigningKey::from_bytes(&[seed; 32])
 }
 
 /// A token over a module without claims; `more` are claims beside the usual ones.
-fn token(module: &[u8], by: &SigningKey, more: &serde_json::Value) -> String {
+pub(super) fn token(module: &[u8], by: &SigningKey, more: &serde_json::Value) -> String {
     let mut claims = json!({
         "jti": "x", "iat": NOW, "iss": nkey::write_account(&by.verifying_key()), "sub": "MSUBJECT",
         "wascap": {
@@ -39,7 +39,7 @@ fn token(module: &[u8], by: &SigningKey, more: &serde_json::Value) -> String {
     format!("{signed}.{}", BASE64URL_NOPAD.encode(&by.sign(signed.as_bytes()).to_bytes()))
 }
 
-fn claimed(module: &[u8], section: &str, token: &str) -> Vec<u8> {
+pub(super) fn claimed(module: &[u8], section: &str, token: &str) -> Vec<u8> {
     let mut module = module.to_vec();
     push_custom(&mut module, section, token.as_bytes());
     module
@@ -154,7 +154,7 @@ fn prefixed(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// The contents of a signature section over hashes.
-fn signature(hashes: &[[u8; 32]], by: &[&SigningKey]) -> Vec<u8> {
+pub(super) fn signature(hashes: &[[u8; 32]], by: &[&SigningKey]) -> Vec<u8> {
     let message = [b"wasmsig\x01\x01\x01".as_slice(), &hashes.concat()].concat();
     let mut set = Vec::new();
     varint(&mut set, hashes.len());
@@ -168,30 +168,30 @@ fn signature(hashes: &[[u8; 32]], by: &[&SigningKey]) -> Vec<u8> {
 }
 
 /// A module whose first section is a signature, then `rest`.
-fn with_signature(contents: &[u8], rest: &[u8]) -> Vec<u8> {
+pub(super) fn with_signature(contents: &[u8], rest: &[u8]) -> Vec<u8> {
     let mut module = MODULE.to_vec();
     push_custom(&mut module, "signature", contents);
     module.extend_from_slice(rest);
     module
 }
 
-fn sections() -> Vec<u8> {
+pub(super) fn sections() -> Vec<u8> {
     let mut rest = Vec::new();
     push_custom(&mut rest, "code", b"the module's own");
     rest
 }
 
-fn hash(bytes: &[u8]) -> [u8; 32] {
+pub(super) fn hash(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }
 
-fn public(key: &SigningKey) -> (String, PublicKey) {
+pub(super) fn public(key: &SigningKey) -> (String, PublicKey) {
     let pem = key.verifying_key().to_public_key_pem(ed25519_dalek::pkcs8::spki::der::pem::LineEnding::LF).unwrap();
     let public = PublicKey::parse("wasm.pub", &pem).unwrap();
     (pem, public)
 }
 
-fn good(module: &[u8], key: &SigningKey) -> Result<usize, String> {
+pub(super) fn good(module: &[u8], key: &SigningKey) -> Result<usize, String> {
     embedded::find(module, &[public(key).1]).map(|found| found.expect("there is a signature").good.len())
 }
 
