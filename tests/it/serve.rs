@@ -306,6 +306,55 @@ fn a_guests_output_is_log_lines_that_cannot_harm_a_terminal() {
 }
 
 #[test]
+fn long_calls_go_on_while_short_ones_are_answered() {
+    const LOOPS: usize = 4;
+    let apps = Apps::new(&[("loop.wat", "(module (func (export \"spin\") (loop br 0)))")]).with(
+        "samara.toml",
+        r#"
+        app.name = "mixed"
+        workload.hello.source = "{http-hello}"
+        [workload.spin]
+        source = "loop.wat"
+        limits = { cpu = "20s", deadline = "1s" }
+        [workload.wait]
+        source = "loop.wat"
+        limits = { cpu = "20s", deadline = "20s" }
+        [[trigger]]
+        http.path = "/"
+        fn = "hello"
+        [[trigger]]
+        http.path = "/loop"
+        fn = "spin"
+        operation = "spin"
+        [[trigger]]
+        http.path = "/wait"
+        fn = "wait"
+        operation = "spin"
+        "#,
+    );
+    let serving = serve(&apps.folder().display().to_string());
+    let of = |metric: &str, workload: &str| {
+        serving.metric(&format!(r#"{metric}{{tenant="default",app="mixed",workload="{workload}"}}"#))
+    };
+    thread::scope(|scope| {
+        let loops: Vec<_> = (0..LOOPS).map(|_| scope.spawn(|| serving.request("GET /loop", &[], "").status)).collect();
+        while loops.iter().any(|one| !one.is_finished()) {
+            serving.answers("GET /", "", 200, "Hello");
+        }
+        loops.into_iter().for_each(|one| assert_eq!(one.join().unwrap(), 504));
+    });
+    assert_eq!(of("samara_long_calls_total", "spin"), LOOPS as f64);
+    assert!(of("samara_guest_cpu_seconds_total", "spin") > 0.0);
+    // A long call's client leaves.
+    let waiting = send(serving.http, "GET /wait", &[], b"").unwrap();
+    assert!(eventually(|| of("samara_long_calls_total", "wait") == 1.0), "{}", serving.log());
+    drop(waiting);
+    let cancelled = r#"samara_calls_total{tenant="default",app="mixed",workload="wait",outcome="cancelled"}"#;
+    assert!(eventually(|| serving.metric(cancelled) == 1.0), "{}", serving.log());
+    assert!(eventually(|| serving.metric("samara_pool_calls_in_use") == 0.0));
+}
+
+#[test]
 fn when_it_is_full_it_says_when_to_try_again() {
     let serving = serve_app(
         r#"

@@ -39,6 +39,8 @@ mod tests {
 #[cfg(test)]
 mod golden_calls;
 #[cfg(test)]
+mod lane_tests;
+#[cfg(test)]
 mod pool_tests;
 #[cfg(test)]
 mod testing;

@@ -1,29 +1,29 @@
 //! The one path of a call: admission, an instance, the guest under its limits, the reply, the account.
 
 use std::{
+    future::poll_fn,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    task::{Context, Poll},
+    sync::{Arc, atomic::Ordering},
+    task::Poll,
     time::Instant,
 };
 
 use bytes::Bytes;
-use http_body::{Body as _, Frame, SizeHint};
+use http_body::{Body as _, Frame};
 use http_body_util::BodyExt;
-use parking_lot::Mutex;
-use samara_model::{Body, BodyError, Call, Fault, Limit, Reply, format_duration};
-use samara_telemetry::{Outcome, Span, Watch, WorkloadMetrics};
-use tokio::{sync::oneshot, task::JoinHandle};
+use samara_model::{Call, Fault, Limit, Reply, format_duration};
+use samara_telemetry::Watch;
+use tokio::sync::oneshot;
 use wasmtime::{CallHook, Store, UpdateDeadline};
 
 use crate::{
-    After, Backtrace, Failure, Guest, Live, ReplyTo, Runtime, Tier, Workload,
+    After, Failure, Guest, Live, ReplyTo, Runtime, Tier, Workload,
+    account::{Account, CallState, Ended, refused},
+    body::GuestBody,
     error::{Stopped, backtrace, fault_of, limit},
     meter::{Meter, Metered},
     pool::Reserved,
+    task::Task,
     tier::Prepared,
     trace,
     workload::{Admitted, Idle},
@@ -60,23 +60,34 @@ impl Runtime {
             None => self.reserve(workload).await.inspect_err(|fault| refused(workload, fault, began))?,
         };
         drop(queued);
-        let (sender, receiver) = oneshot::channel();
-        let outcome = Arc::new(CallState::new(workload));
+        let (sender, mut receiver) = oneshot::channel();
         let call = counted(call, workload);
         let limits = workload.limits();
         let meter = Arc::new(Meter::new(limits.cpu, limits.host_calls));
         let guest = watch.span("guest");
         guest.set("samara.contract", workload.contract.name());
         let watch = watch.under(&guest);
-        let account = Account::open(&outcome, meter, began, (watch.clone(), guest));
-        let run = Run { runtime: Arc::clone(self), workload: Arc::clone(workload), account, _admitted: admitted };
+        let outcome = CallState::open(workload, meter, began, (watch.clone(), guest));
+        let run = Run { runtime: Arc::clone(self), account: Account(Arc::clone(&outcome)), _admitted: admitted };
         let run = run.run(instance, call, ReplyTo(sender));
-        let mut task = Task(Some(match workload.trace.get() {
-            None if !watch.is_on() => tokio::spawn(run),
-            None => tokio::spawn(watch.over(run)),
-            Some(trace) => tokio::spawn(trace.follow(watch.over(run))),
-        }));
-        match receiver.await {
+        let mut task = match workload.trace.get() {
+            None if !watch.is_on() => Task::start(run, &outcome),
+            None => Task::start(watch.over(run), &outcome),
+            Some(trace) => Task::start(trace.follow(watch.over(run)), &outcome),
+        };
+        let mut waiting = true;
+        // The task's end counts too: a guest in the lane may have been answered for, and still hold its end of the reply.
+        let answered = poll_fn(|context| {
+            if waiting {
+                match Pin::new(&mut receiver).poll(context) {
+                    Poll::Ready(Ok(reply)) => return Poll::Ready(Ok(reply)),
+                    Poll::Ready(Err(_)) => waiting = false,
+                    Poll::Pending => {}
+                }
+            }
+            task.poll_ended(context).map(|ended| receiver.try_recv().map_err(|_| ended))
+        });
+        match answered.await {
             Ok(Ok(Reply::Http(response))) => {
                 outcome.replied.store(true, Ordering::Release);
                 Ok(Reply::Http(response.map(|body| GuestBody::new(body, task, outcome).boxed_unsync())))
@@ -91,8 +102,7 @@ impl Runtime {
                 Ok(reply)
             }
             Ok(Err(fault)) => Err(fault),
-            Err(_) => {
-                let ended = task.ended().await;
+            Err(ended) => {
                 let fault = outcome.fault.lock().take();
                 Err(match (fault, ended) {
                     (Some(fault), _) => fault,
@@ -110,36 +120,6 @@ impl Runtime {
             None => workload.reserve(prepared, || self.evict_idle()).await?,
         };
         Ok(Instance::Fresh(prepared.tier, reserved))
-    }
-}
-
-/// Accounts a call that never started.
-fn refused(workload: &Workload, fault: &Fault, began: Instant) {
-    workload.authority.metrics.refused(&Outcome {
-        label: fault.label(),
-        latency: began.elapsed(),
-        cpu: std::time::Duration::ZERO,
-        memory_bytes: 0,
-    });
-}
-
-/// What the task that runs the guest and whoever reads the reply share.
-#[derive(Debug)]
-struct CallState {
-    workload: Arc<Workload>,
-    fault: Mutex<Option<Fault>>,
-    failed: AtomicBool,
-    replied: AtomicBool,
-}
-
-impl CallState {
-    fn new(workload: &Arc<Workload>) -> Self {
-        let workload = Arc::clone(workload);
-        Self { workload, fault: Mutex::default(), failed: AtomicBool::new(false), replied: AtomicBool::new(false) }
-    }
-
-    fn metrics(&self) -> &WorkloadMetrics {
-        &self.workload.authority.metrics
     }
 }
 
@@ -171,26 +151,26 @@ pub(crate) enum Instance {
 /// The task that runs one guest.
 struct Run {
     runtime: Arc<Runtime>,
-    workload: Arc<Workload>,
     account: Account,
     _admitted: Admitted,
 }
 
 impl Run {
     async fn run(self, instance: Instance, mut call: Call, reply: ReplyTo) {
-        let Self { runtime, workload, mut account, _admitted } = self;
+        let Self { runtime, account, _admitted } = self;
+        let Account(state) = &account;
+        let (workload, meter) = (&state.workload, &state.meter);
         let limits = workload.limits();
-        let meter = Arc::clone(&account.meter);
         // Dropped in reverse order, also when this task is aborted: the store before the slots it stands in, or the next call
         // would be let in before there is room for it.
         let prepared = workload.tiers.of(instance.tier());
-        let (reserved, mut live, served) = match instance.enter(&workload, prepared, &mut call, &meter) {
+        let (reserved, mut live, served) = match instance.enter(workload, prepared, &mut call, meter) {
             Ok(instance) => instance,
-            Err(fault) => return account.end(Err(fault)),
+            Err(fault) => return state.end(Ended { result: Err(fault), memory_bytes: 0, backtrace: None }),
         };
         let ticking = runtime.engines.tick();
         let guest = prepared.ready.serve(&mut live, call, reply);
-        let metered = Metered { meter: Arc::clone(&meter), guest };
+        let metered = Metered { meter: Arc::clone(meter), guest };
         let served_result = match limits.deadline {
             None => metered.await,
             Some(deadline) => match tokio::time::timeout(deadline, metered).await {
@@ -200,19 +180,20 @@ impl Run {
         };
         drop(ticking);
         let limiter = &live.store.data().limiter;
-        account.memory_bytes = limiter.memory_bytes();
+        let memory_bytes = limiter.memory_bytes();
+        let mut at = None;
         let result = served_result.map_err(|failure| {
-            account.backtrace = backtrace(&failure);
-            fault_of(failure, limits, &meter, limiter)
+            at = backtrace(&failure);
+            fault_of(failure, limits, meter, limiter)
         });
         let keep = matches!(result, Ok(After::Keep)) && served + 1 < workload.reuse;
         // The fault is told before the store is dropped: its drop ends the body's stream, and whoever reads that asks why.
         if let Err(fault) = &result {
             trace::from_guest(format_args!("{}: {fault}", fault.label()));
         }
-        account.end(result.map(drop));
+        state.end(Ended { result: result.map(drop), memory_bytes, backtrace: at });
         if keep {
-            workload.keep(Idle::new(&workload, live, prepared.tier, reserved, served + 1));
+            workload.keep(Idle::new(workload, live, prepared.tier, reserved, served + 1));
             // Whoever began to wait for slots while this call ran would wait for ever behind an idle instance.
             if prepared.engine.gate.has_waiting() {
                 runtime.evict_idle();
@@ -278,164 +259,5 @@ fn bound(store: &mut Store<Guest>, workload: &Workload) {
             CallHook::CallingHost if !context.data().meter.count_host_call() => Err(Stopped::HostCalls.into()),
             _ => Ok(()),
         });
-    }
-}
-
-/// Books a call exactly once, even when its task is dropped half-way or before it began.
-struct Account {
-    state: Arc<CallState>,
-    meter: Arc<Meter>,
-    began: Instant,
-    memory_bytes: u64,
-    backtrace: Option<Backtrace>,
-    ended: bool,
-    watch: Watch,
-    span: Span,
-}
-
-impl Account {
-    fn open(state: &Arc<CallState>, meter: Arc<Meter>, began: Instant, (watch, span): (Watch, Span)) -> Self {
-        state.metrics().started();
-        Self { state: Arc::clone(state), meter, began, memory_bytes: 0, backtrace: None, ended: false, watch, span }
-    }
-
-    fn end(&mut self, result: Result<(), Fault>) {
-        let label = match &result {
-            Ok(()) => "ok",
-            Err(fault) => fault.label(),
-        };
-        self.book(label);
-        if let Err(fault) = result {
-            if self.span.is_on() {
-                self.span.failed(&fault.to_string());
-            }
-            self.state.workload.faults.record(&fault, self.backtrace.take());
-            let state = &self.state;
-            if state.replied.load(Ordering::Acquire) {
-                tracing::warn!(workload = %self.state.workload.id, fault = fault.label(), "after the reply's head: {fault}");
-            }
-            *state.fault.lock() = Some(fault);
-            state.failed.store(true, Ordering::Release);
-        }
-    }
-
-    fn book(&mut self, label: &'static str) {
-        self.ended = true;
-        self.watch.ended(label, self.meter.cpu());
-        if self.span.is_on() {
-            self.span.set("samara.outcome", label);
-            self.span.set("samara.cpu_seconds", self.meter.cpu().as_secs_f64());
-            self.span.set("samara.memory_bytes", i64::try_from(self.memory_bytes).unwrap_or(i64::MAX));
-        }
-        self.state.metrics().ended(&Outcome {
-            label,
-            latency: self.began.elapsed(),
-            cpu: self.meter.cpu(),
-            memory_bytes: self.memory_bytes,
-        });
-    }
-}
-
-impl Drop for Account {
-    fn drop(&mut self) {
-        if self.ended {
-            return;
-        }
-        if std::thread::panicking() {
-            self.end(Err(Fault::Host("a panic while the guest ran".into())));
-        } else {
-            self.book("cancelled");
-        }
-    }
-}
-
-/// A guest's task, which ends with whoever waits for it.
-#[derive(Debug)]
-struct Task(Option<JoinHandle<()>>);
-
-impl Task {
-    /// Lets the task go on by itself: dropping a handle does not abort.
-    fn detach(mut self) {
-        drop(self.0.take());
-    }
-
-    async fn ended(&mut self) -> Result<(), tokio::task::JoinError> {
-        match &mut self.0 {
-            Some(handle) => handle.await,
-            None => Ok(()),
-        }
-    }
-}
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        if let Some(handle) = &self.0 {
-            handle.abort();
-        }
-    }
-}
-
-/// A reply's body as its reader sees it: a guest that dies resets it, a reader that leaves ends the guest.
-struct GuestBody {
-    body: Body,
-    task: Option<Task>,
-    state: Arc<CallState>,
-}
-
-impl GuestBody {
-    fn new(body: Body, task: Task, state: Arc<CallState>) -> Self {
-        Self { body, task: Some(task), state }
-    }
-}
-
-impl http_body::Body for GuestBody {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let polled = std::task::ready!(Pin::new(&mut self.body).poll_frame(context));
-        let ended = match polled {
-            Some(Ok(frame)) => {
-                self.state.metrics().sent(frame.data_ref().map_or(0, Bytes::len));
-                return Poll::Ready(Some(Ok(frame)));
-            }
-            Some(Err(error)) => Some(Err(error)),
-            None => None,
-        };
-        if self.state.failed.load(Ordering::Acquire) {
-            // The guest died and its stream just ended: without this the client would take the part for the whole.
-            if let Some(fault) = self.state.fault.lock().take() {
-                return Poll::Ready(Some(Err(fault.into())));
-            }
-        }
-        if ended.is_none() {
-            // Read to its end: the guest may finish what it does after the reply.
-            if let Some(task) = self.task.take() {
-                task.detach();
-            }
-        }
-        Poll::Ready(ended)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-impl Drop for GuestBody {
-    fn drop(&mut self) {
-        // hyper does not poll a body again that said it is at its end.
-        if self.body.is_end_stream()
-            && let Some(task) = self.task.take()
-        {
-            task.detach();
-        }
     }
 }

@@ -5,8 +5,10 @@
 //! `runtime.rs`. What a guest may do is asked of its [`Authority`], in one place. This crate knows no ABI but WASI's
 //! context, which all of them share.
 
+mod account;
 mod authority;
 mod backtrace;
+mod body;
 mod call;
 mod canary;
 mod compile;
@@ -16,11 +18,13 @@ mod error;
 mod faults;
 mod guest;
 mod hooks;
+mod lane;
 mod limiter;
 mod meter;
 mod pool;
 mod profile;
 mod runtime;
+mod task;
 mod tenant;
 mod tier;
 pub mod trace;

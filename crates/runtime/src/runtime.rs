@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     fmt,
+    num::NonZeroUsize,
     sync::Arc,
 };
 
@@ -21,6 +22,7 @@ use crate::{
     backtrace::Source,
     engine::{EngineHandle, EngineKey, Engines},
     faults::LastFaults,
+    lane::Lane,
     pool::{Footprint, PoolSize},
     tenant::{Quota, TenantAccount},
     tier::{Material, Prepared, Tiers},
@@ -31,6 +33,7 @@ use crate::{
 pub struct Runtime {
     contracts: &'static [&'static dyn Contract],
     wasi03: bool,
+    lane: Option<Arc<Lane>>,
     pub(crate) engines: Engines,
     tiered: bool,
     pub(crate) compiler: Compiler,
@@ -103,6 +106,7 @@ impl Runtime {
         Self {
             contracts,
             wasi03: true,
+            lane: None,
             engines: Engines::new(size, host.pool_calls_in_use.clone()),
             tiered: true,
             improving: Arc::new(Semaphore::new((compiler.limits().at_once / 2).clamp(1, Semaphore::MAX_PERMITS))),
@@ -131,6 +135,13 @@ impl Runtime {
     #[must_use]
     pub fn with_improving(self, turns: Arc<Semaphore>) -> Self {
         Self { improving: turns, ..self }
+    }
+
+    /// Calls that take long go on on so many threads of low priority, so that short ones never wait behind them. Without
+    /// this they stay where they began.
+    #[must_use]
+    pub fn with_lane(self, threads: NonZeroUsize) -> Self {
+        Self { lane: Some(Arc::new(Lane::new(threads))), ..self }
     }
 
     /// The contracts it speaks, most specific first.
@@ -229,6 +240,7 @@ impl Runtime {
             queued: 0.into(),
             reuse: definition.reuse,
             idle: Mutex::default(),
+            lane: self.lane.clone(),
             resting: false.into(),
             trace: std::sync::OnceLock::new(),
             faults: LastFaults::default(),

@@ -18,6 +18,7 @@ use crate::{
     authority::Authority,
     backtrace::Source,
     faults::LastFaults,
+    lane::Lane,
     pool::Reserved,
     tier::{Prepared, Tiers},
 };
@@ -45,6 +46,8 @@ pub struct Workload {
     pub(crate) queued: AtomicU32,
     pub(crate) reuse: u32,
     pub(crate) idle: Mutex<Vec<Idle>>,
+    /// Where its long calls go on; `None` leaves them where they began.
+    pub(crate) lane: Option<Arc<Lane>>,
     /// Set while no new calls are sent here: nothing is kept for a next one.
     pub(crate) resting: AtomicBool,
     pub(crate) trace: OnceLock<CallTrace>,

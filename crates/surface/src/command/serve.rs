@@ -3,9 +3,11 @@
 use std::{
     io::{IsTerminal, Write},
     net::SocketAddr,
+    num::NonZeroUsize,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
+    thread::available_parallelism,
 };
 
 use anyhow::{Context, bail};
@@ -117,9 +119,11 @@ impl ServeArgs {
         let gateway = Gateway::bind(config).map_err(Failure::Usage)?;
         let bound = admin::Bound::bind(operators).map_err(Failure::Usage)?;
         let admin_address = bound.address();
+        let cores = available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let runtime = runtime(contracts, PoolSize::of_this_machine(host.instances), &self.compile)
             .with_wasi03(host.wasi03)
-            .with_tiered(host.tiered);
+            .with_tiered(host.tiered)
+            .with_lane(cores);
         let gateway = gateway.observed_by(self.observe.observer(&host, runtime.metrics())?);
         let (token, names) = (self.token(&host)?, Names(host.admin_hosts.clone()));
         let trace = self.trace;

@@ -260,6 +260,7 @@ mod tests {
         cart.sent(7);
         cart.kept(2);
         cart.kept(-1);
+        cart.went_long();
         let text = metrics.encode();
         let labels = "tenant=\"acme\",app=\"shop\",workload=\"cart\"";
         for line in [
@@ -275,6 +276,7 @@ mod tests {
             format!("samara_denials_total{{{labels},capability=\"kv\"}} 1"),
             format!("samara_call_bytes_in_total{{{labels}}} 5"),
             format!("samara_call_bytes_out_total{{{labels}}} 7"),
+            format!("samara_long_calls_total{{{labels}}} 1"),
             format!("samara_instances_kept{{{labels}}} 1"),
             format!("samara_log_dropped_lines_total{{{labels}}} 3"),
             format!("samara_log_dropped_bytes_total{{{labels}}} 99"),

@@ -35,6 +35,7 @@ names! {
     QUEUE_DEPTH = "samara_queue_depth", "Calls waiting for their turn";
     QUEUE_SECONDS = "samara_queue_wait_seconds_total", "Time calls spent waiting for their turn";
     IN_FLIGHT = "samara_calls_in_flight", "Calls being served";
+    LONG_CALLS = "samara_long_calls_total", "Calls that went on in the lane, at lower priority, because they ran for long";
     KEPT = "samara_instances_kept", "Instances kept for another call (`reuse`)";
     BYTES_IN = "samara_call_bytes_in_total", "Bytes of the bodies and arguments of HTTP and function calls that guests were given";
     BYTES_OUT = "samara_call_bytes_out_total", "Bytes of the bodies and results of HTTP and function calls that were handed on";

@@ -91,11 +91,13 @@ impl Shard {
 #[derive(Debug)]
 pub struct WorkloadMetrics {
     shards: Box<[Shard; SHARDS]>,
+    /// Too rare to be sharded.
+    long_calls: AtomicU64,
 }
 
 impl WorkloadMetrics {
     pub(super) fn new() -> Self {
-        Self { shards: Box::new(array::from_fn(|_| Shard::new())) }
+        Self { shards: Box::new(array::from_fn(|_| Shard::new())), long_calls: AtomicU64::new(0) }
     }
 
     fn shard(&self) -> &Shard {
@@ -130,6 +132,11 @@ impl WorkloadMetrics {
     pub fn ended(&self, outcome: &Outcome) {
         self.shard().in_flight.fetch_sub(1, Relaxed);
         self.refused(outcome);
+    }
+
+    /// A call has run for so long that it went on in the lane.
+    pub fn went_long(&self) {
+        self.long_calls.fetch_add(1, Relaxed);
     }
 
     /// A call ended without having started: it was refused or given up while it waited.
@@ -195,6 +202,7 @@ impl WorkloadMetrics {
             queue_wait: Duration::from_nanos(sum(|s| &s.queue_nanos)),
             in_flight: level(|s| &s.in_flight),
             kept: level(|s| &s.kept),
+            long_calls: self.long_calls.load(Relaxed),
             bytes_in: sum(|s| &s.bytes_in),
             bytes_out: sum(|s| &s.bytes_out),
             denials: array::from_fn(|i| at(|s| &s.denials, i)),
@@ -235,6 +243,8 @@ pub struct WorkloadTotals {
     pub in_flight: u64,
     /// Instances kept for another call.
     pub kept: u64,
+    /// Calls that went on in the lane.
+    pub long_calls: u64,
     /// Bytes of calls that guests were given.
     pub bytes_in: u64,
     /// Bytes of replies that were handed on.
@@ -314,6 +324,7 @@ pub(super) fn encode(workloads: &[(WorkloadId, WorkloadTotals)], mut encoder: De
     family(names::IN_FLIGHT, gauge, &|labels, totals, metric| {
         metric.encode_family(labels)?.encode_gauge(&totals.in_flight)
     })?;
+    family(names::LONG_CALLS, counter, &|labels, totals, metric| encode_counter(metric, labels, totals.long_calls))?;
     family(names::KEPT, gauge, &|labels, totals, metric| metric.encode_family(labels)?.encode_gauge(&totals.kept))?;
     family(names::BYTES_IN, counter, &|labels, totals, metric| encode_counter(metric, labels, totals.bytes_in))?;
     family(names::BYTES_OUT, counter, &|labels, totals, metric| encode_counter(metric, labels, totals.bytes_out))?;
