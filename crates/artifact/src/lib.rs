@@ -1,5 +1,6 @@
 //! From any reference to verified bytes: registries, bundles, files, the content store, signatures. No engine, no parsing
-//! of Wasm: what is read here is what carries a module, and what runs is what was verified.
+//! of Wasm (but for the names in a component's outline, when it is pushed): what is read here is what carries a module, and
+//! what runs is what was verified.
 //!
 //! The straight line of a pull: [`Reference`] -> a [`Repository`] (registry, image layout, store) -> the manifest's bytes,
 //! checked against their digest -> the layer that is a module ([`contents`]) -> its bytes, checked against their digest,

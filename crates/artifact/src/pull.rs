@@ -150,10 +150,11 @@ impl Fetcher {
         };
         if let Reference::Oci(_) | Reference::Layout { .. } = from {
             let located = self.locate(from, progress).await?;
-            return self.contents(&located, progress).members().await;
+            let members = self.contents(&located, progress).members().await;
+            return members.map_err(|error| named(error, reference));
         }
         let (mut source, bounds) = (self.archive(from, progress).await?, self.bounds);
-        blocking(move || bundle::members(&mut *source, &bounds)).await
+        blocking(move || bundle::members(&mut *source, &bounds)).await.map_err(|error| named(error, from))
     }
 
     /// Follows a reference to its manifest, through indexes.
@@ -385,14 +386,30 @@ async fn timed<T>(place: &mut Duration, work: impl Future<Output = T>) -> T {
     done
 }
 
-/// Says where it was, and names the reference in the hint that shows how a member is named.
+/// Characters of an error that strangers had a say in.
+const MAX_ERROR_CHARS: usize = 800;
+
+/// Says where it was, and names the reference in the hint that shows how a member is named. What is in the text was written by
+/// strangers: it is shown without control characters, and not at any length.
 fn named(error: Error, reference: &Reference) -> Error {
     let archive = match reference {
         Reference::Bundle { archive, .. } => &**archive,
         other => other,
     };
-    let with =
-        |text: String| format!("`{reference}`: {}", text.replace("bundle://REF#", &format!("bundle://{archive}#")));
+    let with = |text: String| {
+        let mut harmless = String::new();
+        for (at, character) in text.chars().enumerate() {
+            match character {
+                _ if at >= MAX_ERROR_CHARS => {
+                    harmless.push_str("...");
+                    break;
+                }
+                control if control.is_control() => harmless.extend(control.escape_debug()),
+                other => harmless.push(other),
+            }
+        }
+        format!("`{reference}`: {}", harmless.replace("bundle://REF#", &format!("bundle://{archive}#")))
+    };
     match error {
         Error::NotFound(text) => Error::NotFound(with(text)),
         Error::Invalid(text) => Error::Invalid(with(text)),

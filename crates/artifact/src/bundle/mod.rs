@@ -25,7 +25,7 @@ use std::{
 pub(crate) use budget::Budget;
 use bytes::Bytes;
 use compression::unpacked;
-pub(crate) use names::asked;
+pub(crate) use names::{asked, listed};
 
 use crate::{Error, bounds::Bounds};
 
@@ -154,8 +154,8 @@ pub(crate) fn find<'l>(listing: &'l Listing, member: Option<&str>) -> Result<&'l
     let asked = names::asked(asked);
     let mut same = listing.members.iter().filter(|member| member.name == asked);
     let Some(found) = same.next() else {
-        let listed = listing.members.iter().map(|member| member.name.as_str());
-        return Err(Error::NotFound(format!("it has no member `{asked}`; it has {}", names::listed(listed))));
+        let names = listing.members.iter().map(|member| member.name.as_str());
+        return Err(Error::NotFound(format!("it has no member `{asked}`; it has {}", listed(names))));
     };
     if same.next().is_some() {
         return Err(Error::Invalid(format!("it has `{asked}` twice, which two readers read differently")));
@@ -174,8 +174,8 @@ fn meant(listing: &Listing) -> Result<&Member, Error> {
     match by_rule(&listing.members)? {
         Some(member) => find(listing, Some(&member.name)),
         None => {
-            let listed = listing.members.iter().map(|member| member.name.as_str());
-            Err(Error::NotFound(format!("it holds no WebAssembly; it has {}", names::listed(listed))))
+            let names = listing.members.iter().map(|member| member.name.as_str());
+            Err(Error::NotFound(format!("it holds no WebAssembly; it has {}", listed(names))))
         }
     }
 }
@@ -212,7 +212,7 @@ fn ambiguous(several: &[&Member]) -> Error {
     Error::NotFound(format!(
         "it holds {} modules, {}; name one: `bundle://REF#{example}`",
         several.len(),
-        names::listed(several.iter().map(|member| member.name.as_str()))
+        listed(several.iter().map(|member| member.name.as_str()))
     ))
 }
 

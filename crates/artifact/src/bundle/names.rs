@@ -34,12 +34,12 @@ pub(crate) fn asked(name: &str) -> String {
 }
 
 /// Some of the names, as an error shows them.
-pub(super) fn listed<'n>(names: impl Iterator<Item = &'n str>) -> String {
+pub(crate) fn listed<N: AsRef<str>>(names: impl Iterator<Item = N>) -> String {
     let (mut shown, mut count) = (Vec::new(), 0_usize);
     for name in names {
         count += 1;
         if shown.len() < LISTED {
-            let short: String = name.chars().take(80).collect();
+            let short: String = name.as_ref().chars().take(80).collect();
             shown.push(format!("`{short}`"));
         }
     }

@@ -358,3 +358,35 @@ fn a_zip_written_as_a_stream_is_read() {
     let bytes = writer.finish().unwrap().into_inner();
     check(&taken(&bytes, None), "a.wasm 8");
 }
+
+/// Every byte of small archives, changed in several ways: each ends in members or an error, none in a panic, and what is
+/// read of one is never more than it holds.
+#[test]
+fn archives_with_any_byte_changed_end_in_a_verdict() {
+    let long = "d/".repeat(80);
+    let plain = tar_of(&[pax(&[("path", &long)]), special("d/", b'5'), file("a.wasm", MODULE), special("l", b'2')]);
+    let gnu = tar_of(&[entry("@", b'L', b"long.wasm\0", 10), file("short", COMPONENT)]);
+    let zip = zip_of(&[("Directive.yaml", b"id: x"), ("a/b.wasm", COMPONENT)]);
+    let (gzipped, packed) = (gzip(&gnu), zstd::encode_all(&gnu[..], 3).unwrap());
+    let bounds = Bounds { unpacked_bytes: 1 << 20, ..Bounds::default() };
+    let (mut read_whole, mut refused) = (0, 0);
+    for archive in [plain, gnu, zip, gzipped, packed] {
+        for at in 0..archive.len() {
+            for change in [0x01, 0x08, 0x20, 0x80, 0xff] {
+                let mut changed = archive.clone();
+                changed[at] ^= change;
+                match read(&mut Cursor::new(&changed), None, &bounds) {
+                    Ok((_, bytes)) => {
+                        assert!(bytes.len() <= 1 << 20);
+                        read_whole += 1;
+                    }
+                    Err(_) => refused += 1,
+                }
+            }
+        }
+        for length in 0..archive.len() {
+            drop(members(&mut Cursor::new(&archive[..length]), &bounds));
+        }
+    }
+    assert!(read_whole > 1000 && refused > 1000, "{read_whole} {refused}");
+}

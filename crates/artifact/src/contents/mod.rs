@@ -145,7 +145,7 @@ impl<'a> Contents<'a> {
             let archives = self.archives().await?;
             return if archives.is_empty() { Err(self.nothing()) } else { Ok(Place::Archives(archives)) };
         }
-        let names = || modules.iter().map(|layer| format!("`{}`", name_of(layer))).collect::<Vec<_>>().join(", ");
+        let names = || bundle::listed(modules.iter().map(|layer| name_of(layer)));
         match (member, modules.as_slice()) {
             (None, [only]) => Ok(Place::Layer(only)),
             (None, several) => Err(Error::NotFound(format!(

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use crate::{
     Error,
     bounds::MAX_LAYERS,
-    bundle::{Format, Kind, Listing, Member},
+    bundle::{Format, Kind, Listing, Member, listed},
 };
 
 /// Files of one application that are listed.
@@ -64,8 +64,7 @@ impl Application {
     /// # Errors
     /// There is no such component, several could be meant, or its layer is not in the manifest.
     pub(super) fn component<'l>(&self, id: Option<&str>, layers: &'l [Descriptor]) -> Result<&'l Descriptor, Error> {
-        let ids =
-            || self.components.iter().map(|component| format!("`{}`", component.id)).collect::<Vec<_>>().join(", ");
+        let ids = || listed(self.components.iter().map(|component| &component.id));
         let found = match (id, self.components.as_slice()) {
             (None, [only]) => only,
             (None, several) => {

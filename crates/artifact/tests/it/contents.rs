@@ -439,6 +439,18 @@ async fn what_push_writes_is_what_pull_reads() {
     }
 }
 
+#[tokio::test]
+async fn names_that_strangers_chose_do_no_harm_in_an_error() {
+    let place = Place::new().await;
+    let title = format!("application/wasm \u{1b}[2J{}", "n".repeat(100_000));
+    let (a, b) = (module("a"), module("b"));
+    place.push(no_config("application/vnd.oci.empty.v1+json"), &[(&title, &a), (&title, &b)]).await;
+    for found in [place.found(None).await, place.found(Some("x")).await] {
+        assert!(found.contains("\\u{1b}[2Jnnn") && !found.chars().any(char::is_control), "{found}");
+        assert!(found.len() < 2000, "{} bytes", found.len());
+    }
+}
+
 /// Attacks that a layer may carry. Each is told within 5 s; what it may cost in memory is bounded by what is counted.
 #[tokio::test]
 async fn hostile_layers_are_refused_in_time() {
