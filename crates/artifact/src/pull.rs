@@ -165,9 +165,13 @@ impl Fetcher {
         let (live, version) = self.repository(reference).await?;
         let repository = self.store.before(live).await?;
         progress.step("resolving");
+        Self::follow(repository, &version, reference).await
+    }
+
+    async fn follow(repository: Remembered, version: &Version, reference: &Reference) -> Result<Located, Error> {
         // A digest that was pulled from there before is not asked for. One that was only pulled from elsewhere is: what a
         // policy says of a repository is said of what is in it.
-        let root = repository.resolve(&version).await?;
+        let root = repository.resolve(version).await?;
         let mut announced = root.clone();
         let mut documents: Vec<Bytes> = Vec::new();
         // As many indexes as may be within each other, and the manifest.
@@ -221,8 +225,39 @@ impl Fetcher {
         trust: &Trust,
         progress: &Progress,
     ) -> Result<Looked, Error> {
+        // What was asked for by its digest cannot have changed. If what is remembered, signatures included, is enough for
+        // the policy, nobody is asked; if it is not, there may be more by now.
+        if let Reference::Oci(oci) = from
+            && oci.digest.is_some()
+            && !trust.is_thorough()
+        {
+            let remembered = self.store.remembered(&self.registry(oci)?.name()).await?;
+            let mut timings = Timings::default();
+            let found = timed(&mut timings.resolve, Self::follow(remembered, &oci.version(), from)).await;
+            if let Ok(located) = found
+                && let Ok(looked) = self.look_into(located, timings, reference, from, member, trust, progress).await
+                && looked.verdict.accepted
+            {
+                return Ok(looked);
+            }
+        }
         let mut timings = Timings::default();
         let located = timed(&mut timings.resolve, self.locate(from, progress)).await?;
+        self.look_into(located, timings, reference, from, member, trust, progress).await
+    }
+
+    /// From the manifest on.
+    #[expect(clippy::too_many_arguments, reason = "the second half of one line")]
+    async fn look_into(
+        &self,
+        located: Located,
+        mut timings: Timings,
+        reference: &Reference,
+        from: &Reference,
+        member: Option<&str>,
+        trust: &Trust,
+        progress: &Progress,
+    ) -> Result<Looked, Error> {
         progress.step("verifying");
         let asked = Asked { reference, documents: &located.documents, repository: Some(&located.repository) };
         let examined = timed(&mut timings.verify, trust.examine(asked)).await?;

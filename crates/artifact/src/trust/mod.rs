@@ -93,6 +93,11 @@ impl Trust {
         Self { thorough: true, ..self }
     }
 
+    /// Whether all evidence is wanted, also what came after the last look.
+    pub(crate) fn is_thorough(&self) -> bool {
+        self.thorough
+    }
+
     /// Whether everything is accepted.
     pub fn is_empty(&self) -> bool {
         self.policies.is_empty()

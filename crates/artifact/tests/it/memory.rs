@@ -12,6 +12,8 @@ use futures::{StreamExt as _, stream};
 use parking_lot::Mutex;
 use samara_artifact::{BlobStream, Descriptor, Digest, Error, MediaType, Repository, Version, repository::sha256};
 
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+
 /// What it does to the blobs that it sends.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Manner {
@@ -70,6 +72,21 @@ impl Memory {
         let descriptor = Descriptor::new(MediaType::from(media_type), bytes.len() as u64, digest.clone());
         self.blobs.lock().insert(digest.to_string(), (media_type.to_owned(), bytes));
         descriptor
+    }
+
+    /// What a registry would answer for what is behind `/v2/NAME/`: the media type and the bytes.
+    pub(crate) fn answer(&self, path: &str) -> Option<(String, Bytes)> {
+        let (kind, name) = path.split_once('/')?;
+        let digest = name.parse::<Digest>().ok().or_else(|| Some(self.tags.lock().get(name)?.digest().clone()));
+        match kind {
+            "manifests" | "blobs" => self.found(&digest?).ok(),
+            "referrers" => {
+                let manifests = self.referrers.lock().get(name).cloned().unwrap_or_default();
+                let index = serde_json::json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": manifests });
+                Some((INDEX.to_owned(), index.to_string().into()))
+            }
+            _ => None,
+        }
     }
 
     fn found(&self, digest: &Digest) -> Result<(String, Bytes), Error> {

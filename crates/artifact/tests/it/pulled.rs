@@ -6,12 +6,18 @@ use std::sync::{
 };
 
 use samara_artifact::{
-    Artifact, Error, Fetcher, Progress, Reference, Store, bounds::Bounds, repository::sha256, trust::Trust,
+    Artifact, Error, Fetcher, Progress, Reference, Repository as _, Store,
+    bounds::Bounds,
+    repository::sha256,
+    trust::{KeyPair, SignatureLayout, Trust, sign},
 };
 
-use crate::hostile::{
-    BLOB, MANIFEST_TYPE, client, manifest,
-    server::{Answers, Asked, Reply, Server},
+use crate::{
+    hostile::{
+        BLOB, MANIFEST_TYPE, client, manifest,
+        server::{Answers, Asked, Reply, Server},
+    },
+    memory::Memory,
 };
 
 /// A fetcher that speaks with `server`, and the folder of its store.
@@ -63,6 +69,47 @@ async fn what_was_pulled_costs_one_request_by_its_tag_and_none_by_its_digest() {
     let by_digest = format!("{}/demo/app@{}", server.address, first.manifest.unwrap());
     assert_eq!(fetch(&fetcher, &by_digest).await.unwrap().bytes, BLOB);
     assert_eq!(server.asked().len(), warm, "{:?}", methods(&server.asked()[warm..]));
+}
+
+/// A policy that wants a signature of cosign by the key in this file.
+fn wants(key: &std::path::Path) -> Trust {
+    let text = format!("[trust]\nrequire = \"cosign\"\nkeys = [\"{}\"]", key.display());
+    let policy = samara_model::TrustPolicy::parse(&text, "trust.toml".as_ref()).unwrap();
+    Trust::default().and("trust.toml", &policy).unwrap()
+}
+
+#[tokio::test]
+async fn what_was_verified_by_its_digest_is_verified_again_without_a_request() {
+    let memory = Arc::new(Memory::default());
+    memory.add("application/vnd.wasm.config.v0+json", "{}");
+    memory.add("application/wasm", BLOB);
+    let digest = memory.push_manifest(Some("v1"), MANIFEST_TYPE, manifest().into()).await.unwrap();
+    let answering = Arc::clone(&memory);
+    let answers: Answers = Arc::new(move |asked: &Asked| {
+        let path = asked.target.strip_prefix("/v2/demo/app/").unwrap_or_default();
+        match answering.answer(path) {
+            Some((media_type, bytes)) => Reply::new(200, bytes).with("Content-Type", &media_type),
+            None => Reply::new(404, ""),
+        }
+    });
+    let server = Server::start(None, answers).await;
+    let (fetcher, folder) = fetcher(&server);
+    let reference = Reference::parse(&format!("{}/demo/app@{digest}", server.address)).unwrap();
+    let (file, other) = (folder.path().join("a.pub"), folder.path().join("b.pub"));
+    let key = KeyPair::generate().unwrap();
+    key.write(&folder.path().join("a.key"), &file, b"").unwrap();
+    KeyPair::generate().unwrap().write(&folder.path().join("b.key"), &other, b"").unwrap();
+    let fetch = async |trust: Trust| fetcher.fetch(&reference, &trust, &Progress::default()).await;
+    // Pulled unsigned, signed then: memory is not the last word.
+    fetch(Trust::default()).await.unwrap();
+    assert!(matches!(fetch(wants(&file)).await, Err(Error::Untrusted(_))));
+    sign(&*memory, &digest, &key, SignatureLayout::ALL).await.unwrap();
+    assert_eq!(fetch(wants(&file)).await.unwrap().bytes, BLOB);
+    let asked = server.asked().len();
+    assert_eq!(fetch(wants(&file)).await.unwrap().bytes, BLOB);
+    assert_eq!(server.asked().len(), asked, "{:?}", methods(&server.asked()[asked..]));
+    assert!(matches!(fetch(wants(&other)).await, Err(Error::Untrusted(_))));
+    assert!(server.asked().len() > asked, "another key may have signed by now");
 }
 
 #[tokio::test]
