@@ -1,10 +1,10 @@
 //! Registries and web servers: the OCI distribution protocol (<https://github.com/opencontainers/distribution-spec>, 1.1) as a
 //! client, which believes nothing of what it is told.
 //!
-//! A question goes down and comes back: [`remote`] says it in the protocol's words (with `list`, `upload` and `download`) ->
-//! [`exchange`] tries again, logs in ([`auth`], `login`), follows redirects as far as [`reach`] lets it -> [`transport`] sends
-//! one request over connections to addresses that [`resolve`] has judged -> [`body`] reads the answer within its bounds, and
-//! [`explain`] says what is wrong with one that nobody hoped for.
+//! A question goes down and comes back: `remote` says it in the protocol's words (with `list`, `upload` and `download`) ->
+//! `exchange` tries again, logs in (`auth`, `login`), follows redirects as far as `reach` lets it -> `transport` sends
+//! one request over connections to addresses that `resolve` has judged -> `body` reads the answer within its bounds, and
+//! `explain` says what is wrong with one that nobody hoped for.
 
 mod auth;
 mod body;
