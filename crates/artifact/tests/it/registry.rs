@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    os::unix::fs::PermissionsExt as _,
     sync::Arc,
 };
 
@@ -565,13 +564,19 @@ async fn logins_are_found_where_docker_keeps_them() {
         config.display()
     );
     for (script, expected) in [
-        (format!(r#"read host; [ "$host" = {address} ] && echo '{{"Username":"me","Secret":"{PASSWORD}"}}'"#), ""),
+        (format!(r#"[ "$host" = {address} ] && echo '{{"Username":"me","Secret":"{PASSWORD}"}}'"#), ""),
         ("echo credentials not found in native keychain; exit 1".to_owned(), wanted.as_str()),
         (format!("echo {PASSWORD}; echo {PASSWORD} >&2; exit 1"), broken.as_str()),
     ] {
         let helper = home.path().join("docker-credential-samara-test");
-        std::fs::write(&helper, format!("#!/bin/sh\n{script}\n")).unwrap();
-        std::fs::set_permissions(&helper, std::fs::Permissions::from_mode(0o755)).unwrap();
+        // Written by another process: what this one has open to write, a child of another test may have open too, for a
+        // moment, and then it cannot be run.
+        let mut write = tokio::process::Command::new("sh");
+        write
+            .args(["-c", r#"printf '#!/bin/sh\nread host\n%s\n' "$1" > "$0" && chmod 755 "$0""#])
+            .arg(&helper)
+            .arg(&script);
+        assert!(write.status().await.unwrap().success());
         let mut child = tokio::process::Command::new(std::env::current_exe().unwrap());
         child.args(["registry::logins_are_found_where_docker_keeps_them", "--exact"]);
         child.env(WITH_A_HOME, &address).env("SAMARA_TEST_EXPECTED", expected).env_remove("REGISTRY_AUTH_FILE");
