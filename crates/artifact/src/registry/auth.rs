@@ -47,6 +47,18 @@ pub(super) struct Access {
     pub(super) scope: String,
 }
 
+impl Access {
+    /// The scope of the token that is asked for. A registry names the one that the refused request needs; if that is in the
+    /// same repository, ours is asked for, so that a push that begins with a look needs one token and not two.
+    fn asked_for(&self, named: Option<String>) -> String {
+        let place = |scope: &str| scope.rsplit_once(':').map(|(place, _)| place.to_owned());
+        match named {
+            Some(named) if !named.is_empty() && place(&named) != place(&self.scope) => named,
+            _ => self.scope.clone(),
+        }
+    }
+}
+
 /// What is sent in `Authorization`, with the texts in it that no message may show.
 #[derive(Clone)]
 pub(super) struct Authorization {
@@ -113,7 +125,7 @@ impl Auth {
             (Challenge::Basic, Some(Login::Password { user, password })) => (basic(&user, &password)?, LONGEST_LIFE),
             (Challenge::Basic, Some(Login::IdentityToken(_)) | None) => return Ok(None),
             (Challenge::Bearer { realm, service, scope }, login) => {
-                let scope = scope.unwrap_or_else(|| access.scope.clone());
+                let scope = access.asked_for(scope);
                 let home = Home { url: refusal.url.clone(), kind: refusal.kind };
                 token(transport, &home, &realm, service.as_deref(), &scope, login.as_ref()).await?
             }
@@ -263,6 +275,17 @@ mod tests {
         check(&["Bearer service=\"r\""], None);
         check(&["\"\"\"", "Basic realm=x"], Some(&Challenge::Basic));
         check(&[], None);
+    }
+
+    #[test]
+    fn a_scope_of_the_registry_counts_if_it_is_elsewhere() {
+        let access = Access { host: "r.example".to_owned(), scope: "repository:a:pull,push".to_owned() };
+        let asked = |named: &str| access.asked_for(Some(named.to_owned()));
+        assert_eq!(access.asked_for(None), "repository:a:pull,push");
+        assert_eq!(asked("repository:a:pull"), "repository:a:pull,push");
+        assert_eq!(asked("repository:proxied/a:pull"), "repository:proxied/a:pull");
+        assert_eq!(asked("registry:catalog:*"), "registry:catalog:*");
+        assert_eq!(asked(""), "repository:a:pull,push");
     }
 
     #[test]

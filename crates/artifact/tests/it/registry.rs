@@ -252,6 +252,17 @@ async fn a_token_is_asked_for_once_and_again_when_it_ends() {
     }
 }
 
+#[tokio::test]
+async fn a_push_needs_one_token() {
+    let (server, repository) = serve(with_tokens(Memory::with_demo(), r#","expires_in":300"#)).await;
+    let bytes = Bytes::from_static(b"new");
+    let new = Descriptor::new("application/wasm".into(), 3, sha256(&bytes));
+    repository.push_blob(&new, bytes).await.unwrap();
+    repository.push_manifest(Some("v2"), MANIFEST_TYPE, manifest().into()).await.unwrap();
+    let asked: Vec<_> = requests(&server).into_iter().filter(|line| line.contains("/token")).collect();
+    assert_eq!(asked, ["GET /token?a=1&service=here&scope=repository%3Ademo%2Fapp%3Apull%2Cpush"]);
+}
+
 /// A client with these logins for a server, or none.
 async fn shown_login(login: Option<Login>, answers: Answers) -> (Result<Descriptor, Error>, Vec<Asked>) {
     let server = Server::start(None, answers).await;
