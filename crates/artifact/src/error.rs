@@ -28,3 +28,35 @@ pub enum Error {
     #[error("{0}")]
     Disk(String),
 }
+
+/// Characters of an error that strangers had a say in.
+const MAX_ERROR_CHARS: usize = 800;
+
+impl Error {
+    /// The same error for a terminal or a log, where what it says of an artifact was written by strangers: without control
+    /// characters, and not at any length.
+    #[must_use]
+    pub fn harmless(self) -> Self {
+        match self {
+            Self::NotFound(text) => Self::NotFound(harmless(&text)),
+            Self::Invalid(text) => Self::Invalid(harmless(&text)),
+            Self::OverLimit(text) => Self::OverLimit(harmless(&text)),
+            other => other,
+        }
+    }
+}
+
+fn harmless(text: &str) -> String {
+    let mut harmless = String::new();
+    for (at, character) in text.chars().enumerate() {
+        match character {
+            _ if at >= MAX_ERROR_CHARS => {
+                harmless.push_str("...");
+                break;
+            }
+            control if control.is_control() => harmless.extend(control.escape_debug()),
+            other => harmless.push(other),
+        }
+    }
+    harmless
+}

@@ -421,9 +421,6 @@ async fn timed<T>(place: &mut Duration, work: impl Future<Output = T>) -> T {
     done
 }
 
-/// Characters of an error that strangers had a say in.
-const MAX_ERROR_CHARS: usize = 800;
-
 /// Says where it was, and names the reference in the hint that shows how a member is named. What is in the text was written by
 /// strangers: it is shown without control characters, and not at any length.
 fn named(error: Error, reference: &Reference) -> Error {
@@ -431,21 +428,9 @@ fn named(error: Error, reference: &Reference) -> Error {
         Reference::Bundle { archive, .. } => &**archive,
         other => other,
     };
-    let with = |text: String| {
-        let mut harmless = String::new();
-        for (at, character) in text.chars().enumerate() {
-            match character {
-                _ if at >= MAX_ERROR_CHARS => {
-                    harmless.push_str("...");
-                    break;
-                }
-                control if control.is_control() => harmless.extend(control.escape_debug()),
-                other => harmless.push(other),
-            }
-        }
-        format!("`{reference}`: {}", harmless.replace("bundle://REF#", &format!("bundle://{archive}#")))
-    };
-    match error {
+    let with =
+        |text: String| format!("`{reference}`: {}", text.replace("bundle://REF#", &format!("bundle://{archive}#")));
+    match error.harmless() {
         Error::NotFound(text) => Error::NotFound(with(text)),
         Error::Invalid(text) => Error::Invalid(with(text)),
         Error::OverLimit(text) => Error::OverLimit(with(text)),

@@ -84,7 +84,7 @@ pub async fn copy(
         done: Copied { digest: root.digest().clone(), manifests: 0, blobs: 0, bytes: 0 },
     };
     options.progress.step("copying");
-    copying.manifest(&root, tag, 0).await?;
+    copying.manifest(&root, tag, 0).await.map_err(Error::harmless)?;
     Ok(copying.done)
 }
 

@@ -307,6 +307,8 @@ async fn a_hostile_folder_is_refused() {
     check(&[("index.json", &" ".repeat((4 << 20) + 1))], &nothing, "at most 4194304 are read").await;
     let both = r#"{"schemaVersion":2,"manifests":[],"layers":[]}"#;
     check(&[("index.json", both)], &nothing, "both `layers` and `manifests`").await;
+    let colour = r#"{"schemaVersion":2,"mediaType":"\u001b[31mred","manifests":[]}"#;
+    check(&[("index.json", colour)], &nothing, "`\\u{1b}[31mred`").await;
     let many = vec![json!({ "mediaType": MANIFEST, "size": 1, "digest": sha256(b"").to_string() }); 513];
     let many = json!({ "schemaVersion": 2, "manifests": many }).to_string();
     check(&[("index.json", &many)], &nothing, "at most 512 are read").await;
@@ -361,6 +363,7 @@ async fn a_hostile_tar_is_refused() {
     for name in ["/etc/x", "../x", "blobs/../../x", "blobs//x", "blobs/./x", "..\\x"] {
         check(&entry(name, EntryType::Regular, b"x"), "a path which leads out of the layout").await;
     }
+    check(&entry("../\x1b[2J", EntryType::Regular, b"x"), "`../\\u{1b}[2J`").await;
     check(&entry("../", EntryType::Directory, b""), "a path which leads out of the layout").await;
     check(&entry("/", EntryType::Directory, b""), "a path which leads out of the layout").await;
     check(&|tar| append(tar, &blob, EntryType::Symlink, b""), "is a link, which is not followed").await;

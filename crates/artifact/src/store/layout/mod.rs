@@ -29,6 +29,7 @@ use super::{blob::Span, blocking, file_name};
 use crate::{
     BlobStream, Error, Repository, Version,
     bounds::{MAX_MANIFEST_BYTES, MAX_MANIFESTS},
+    bundle::listed,
     document::{self, Document},
     repository::{digest_of, sha256},
 };
@@ -67,6 +68,7 @@ impl ImageLayout {
             Ok(Self(Arc::new(place)))
         })
         .await
+        .map_err(Error::harmless)
     }
 
     /// Opens a layout to be written as well. A folder may be a layout already, which is added to. A tar is made anew beside
@@ -131,13 +133,17 @@ impl ImageLayout {
         let name = self.name();
         Err(Error::NotFound(match tags[..] {
             [] => format!("`{name}` has no tag; write `{name}@sha256:...`"),
-            _ => format!("`{name}` has {} tags, write one: {}", tags.len(), listed(&tags)),
+            _ => format!(
+                "`{name}` has {} tags, write one: {}",
+                tags.len(),
+                listed(tags.iter().map(|tag| tag.escape_debug().to_string()))
+            ),
         }))
     }
 
     async fn index(&self) -> Result<ImageIndex, Error> {
         let place = Arc::clone(&self.0);
-        blocking(move || place.index()).await
+        blocking(move || place.index()).await.map_err(Error::harmless)
     }
 
     async fn span(&self, digest: &Digest) -> Result<Span, Error> {
@@ -220,7 +226,10 @@ impl Repository for ImageLayout {
                     let tags: Vec<_> =
                         index.manifests().iter().filter_map(tag_of).filter(|tag| !accompanies(tag)).collect();
                     let name = self.name();
-                    Error::NotFound(format!("`{name}` has no tag `{tag}`; it has {}", listed(&tags)))
+                    Error::NotFound(format!(
+                        "`{name}` has no tag `{tag}`; it has {}",
+                        listed(tags.iter().map(|tag| tag.escape_debug().to_string()))
+                    ))
                 })?;
                 document::only_sha256(found.digest())?;
                 Ok(Descriptor::new(found.media_type().clone(), found.size(), found.digest().clone()))
@@ -495,15 +504,4 @@ fn as_referrer(listed: &Descriptor, document: &Document) -> Descriptor {
     found.set_artifact_type(artifact_type);
     found.set_annotations(annotations);
     found
-}
-
-/// Some of them, for a message.
-fn listed(tags: &[&str]) -> String {
-    const LISTED: usize = 16;
-    if tags.is_empty() {
-        return "none".to_owned();
-    }
-    let more = tags.len().saturating_sub(LISTED);
-    let text = tags.iter().take(LISTED).map(|tag| format!("`{tag}`")).collect::<Vec<_>>().join(", ");
-    if more == 0 { text } else { format!("{text} and {more} more") }
 }
