@@ -13,7 +13,7 @@ use samara_model::ClaimedBounds;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::{nkey, section::sections};
+use super::{nkey, section::sections, verdict::harmless};
 
 /// The sections that claims are in.
 const SECTIONS: [&str; 2] = ["jwt", "wasmcloud_jwt"];
@@ -99,8 +99,8 @@ impl Claims {
 
     /// What grants are within it.
     pub fn bounds(&self) -> ClaimedBounds {
-        let name = self.name.clone().unwrap_or_else(|| self.subject.clone());
-        ClaimedBounds { name, words: self.capabilities.clone() }
+        let name = harmless(self.name.as_ref().unwrap_or(&self.subject));
+        ClaimedBounds { name, words: self.capabilities.iter().map(|word| harmless(word)).collect() }
     }
 }
 

@@ -271,7 +271,7 @@ impl<'t> Examined<'t> {
                     require: terms.require.to_string(),
                     met,
                     missing: wanting
-                        .map(|evidence| Missing { evidence: *evidence, why: self.why(*evidence, terms, &found) })
+                        .map(|evidence| Missing::new(*evidence, &self.why(*evidence, terms, &found)))
                         .collect(),
                 }
             })

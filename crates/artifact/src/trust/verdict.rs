@@ -6,6 +6,9 @@ use serde::Serialize;
 use super::Claims;
 use crate::Error;
 
+/// Characters of one step, or of one reason.
+const MAX_TEXT_CHARS: usize = 1_000;
+
 /// Whether an artifact may run, and why.
 #[derive(Clone, Debug, Serialize)]
 pub struct Verdict {
@@ -86,9 +89,36 @@ pub enum Outcome {
 }
 
 impl Step {
-    pub(super) fn new(evidence: impl Into<Option<Evidence>>, outcome: Outcome, text: impl Into<String>) -> Self {
-        Self { evidence: evidence.into(), outcome, text: text.into() }
+    pub(super) fn new(evidence: impl Into<Option<Evidence>>, outcome: Outcome, text: impl AsRef<str>) -> Self {
+        Self { evidence: evidence.into(), outcome, text: harmless(text.as_ref()) }
     }
+}
+
+impl Missing {
+    pub(super) fn new(evidence: Evidence, why: &str) -> Self {
+        Self { evidence, why: harmless(why) }
+    }
+}
+
+/// Text that whoever signs, or says to have signed, has a say in: without what a terminal would obey or a reader would not
+/// see, and not at any length.
+pub(super) fn harmless(text: &str) -> String {
+    let mut shown = String::new();
+    for (at, character) in text.chars().enumerate() {
+        match character {
+            _ if at >= MAX_TEXT_CHARS => {
+                shown.push_str("...");
+                break;
+            }
+            // Controls, and the marks that turn the direction of what follows.
+            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+                shown.extend(character.escape_unicode());
+            }
+            control if control.is_control() => shown.extend(control.escape_default()),
+            other => shown.push(other),
+        }
+    }
+    shown
 }
 
 impl Verdict {

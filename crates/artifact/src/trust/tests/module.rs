@@ -137,6 +137,30 @@ async fn a_policy_believes_the_accounts_it_names() {
     assert!(verdict.accepted && verdict.claims.is_some());
 }
 
+/// What a signer writes ends in log lines and on terminals.
+#[tokio::test]
+async fn what_claims_say_is_shown_and_not_obeyed() {
+    let name = format!("a\u{1b}[2J\u{202e}\n{}", "x".repeat(10_000));
+    let metadata = json!({ "name": name, "hash": HEXUPPER.encode(&Sha256::digest(MODULE)), "caps": [name] });
+    let module = claimed(MODULE, "jwt", &token(MODULE, &signer(1), &json!({ "wascap": metadata })));
+    let reference = Reference::parse("./a.wasm").unwrap();
+    let asked = Asked { reference: &reference, documents: &[], repository: None };
+    let keys = Keys::new();
+    let issuer = nkey::write_account(&signer(2).verifying_key());
+    let verdict = keys.trust(&format!("require = \"claims\"\nissuers = [\"{issuer}\"]")).verify(asked, &module).await;
+    let verdict = verdict.unwrap();
+    let bounds = verdict.claims.as_ref().unwrap().bounds();
+    let texts = verdict.steps.iter().map(|step| step.text.clone()).chain([
+        verdict.refusal(),
+        bounds.allows(Capability::Http).unwrap_err(),
+        bounds.serves_http().unwrap_err(),
+    ]);
+    for text in texts {
+        assert!(!text.chars().any(|c| c.is_control() || c == '\u{202e}'), "{text:?}");
+        assert!(text.chars().count() < 3_000, "{} characters", text.chars().count());
+    }
+}
+
 fn varint(out: &mut Vec<u8>, value: usize) {
     assert!(value < 1 << 14);
     if value < 0x80 {
