@@ -171,6 +171,13 @@ fn meant(listing: &Listing) -> Result<&Member, Error> {
             "it is an image layout in a tar; write `oci-archive:FILE` instead of `bundle://FILE`".to_owned(),
         ));
     }
+    let has = |name: &str| listing.members.iter().any(|member| member.name == name);
+    if listing.format == Format::Tar && has("manifest.json") && has("repositories") {
+        return Err(Error::Invalid(
+            "it is an image as `docker save` writes it; `skopeo copy docker-archive:FILE oci-archive:OTHER` makes one that is read"
+                .to_owned(),
+        ));
+    }
     match by_rule(&listing.members)? {
         Some(member) => find(listing, Some(&member.name)),
         None => {

@@ -115,6 +115,8 @@ fn bundles_are_told_by_what_they_hold() {
     check(&listed(&zstd::encode_all(&plain[..], 3).unwrap()), "tar: dir/c.wasm 8 component");
     let layout = tar_of(&[file("oci-layout", b"{}"), file("index.json", b"{}")]);
     check(&taken(&layout, None), "it is an image layout in a tar; write `oci-archive:FILE`");
+    let saved = tar_of(&[file("manifest.json", b"[]"), file("repositories", b"{}"), file("1/layer.tar", b"")]);
+    check(&taken(&saved, None), "it is an image as `docker save` writes it; `skopeo copy docker-archive:FILE");
 }
 
 #[test]
