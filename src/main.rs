@@ -39,6 +39,20 @@ enum Command {
     Profile(command::ProfileArgs),
     /// The workloads of a running host, live
     Top(command::TopArgs),
+    /// Fetch an artifact: into the store, a file, or an image layout
+    Pull(command::PullArgs),
+    /// Push a module to a registry
+    Push(command::PushArgs),
+    /// Save artifacts with their signatures as one file
+    Save(command::SaveArgs),
+    /// Load what was saved into a registry
+    Load(command::LoadArgs),
+    /// Sign an artifact, as cosign does
+    Sign(command::SignArgs),
+    /// Who vouches for an artifact, and whether that is enough
+    Verify(command::VerifyArgs),
+    /// Keys to sign with
+    Keys(command::KeysArgs),
     /// Turn text into a binary
     Wat(command::WatArgs),
     /// Turn a binary into text
@@ -81,6 +95,13 @@ fn run(command: Command, contracts: Contracts) -> Result<ExitCode, Failure> {
         Command::Inspect(args) => args.run(contracts),
         Command::Profile(args) => args.run(contracts),
         Command::Top(args) => args.run(),
+        Command::Pull(args) => args.run(),
+        Command::Push(args) => args.run(),
+        Command::Save(args) => args.run(),
+        Command::Load(args) => args.run(),
+        Command::Sign(args) => args.run(),
+        Command::Verify(args) => args.run(),
+        Command::Keys(args) => args.run(),
         Command::Wat(args) => args.run(),
         Command::Print(args) => args.run(),
         Command::Validate(args) => args.run(),

@@ -12,6 +12,7 @@
     reason = "tests may fail fast"
 )]
 
+mod artifacts;
 mod bad_input;
 mod call;
 mod command_line;
@@ -24,6 +25,7 @@ mod fit_matrix;
 mod golden;
 mod hostile;
 mod process;
+mod registry;
 mod run;
 mod see;
 mod serve;

@@ -6,3 +6,4 @@ pub mod command;
 pub mod deploy;
 pub mod gateway;
 pub mod profile;
+pub mod source;

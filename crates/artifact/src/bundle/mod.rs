@@ -117,7 +117,7 @@ pub(crate) fn is_zip(source: &mut dyn Source) -> Result<bool, Error> {
 }
 
 /// Whether the first bytes are of an archive, or of something compressed that may be one.
-pub(crate) fn looks_like_one(head: &[u8]) -> bool {
+pub fn looks_like_one(head: &[u8]) -> bool {
     head.starts_with(b"PK\x03\x04")
         || compression::Compression::of(head) != compression::Compression::None
         || head.get(257..262) == Some(b"ustar")

@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 use http::Method;
 
 use super::{
-    Folder, Host, LimitOverrides, ManifestErrors, Position, Problem, Rollout,
+    Folder, Host, LimitOverrides, ManifestErrors, Position, Problem, Rollout, Source, Update,
     grants::{self, Given},
     reader::{Item, Reader, Report, did_you_mean},
     rollout,
 };
-use crate::{Compile, GUARDED_FEATURES, Grants, Limits, Pattern, RouteTable, Tenant, name::check_name, route};
+use crate::{
+    Compile, GUARDED_FEATURES, Grants, Limits, Pattern, RouteTable, Tenant, TrustPolicy, name::check_name, route,
+};
 
 /// Methods of one route.
 const MAX_METHODS: usize = 32;
@@ -30,6 +32,8 @@ pub struct App {
     pub canary: Option<Canary>,
     /// How a new version takes over; `None` is at once.
     pub rollout: Option<Rollout>,
+    /// What its artifacts must show, beside what the operator asks for.
+    pub trust: TrustPolicy,
     /// Its workloads that are guests, in the order of the file.
     pub workloads: Vec<Workload>,
     /// Its workloads that are folders, in the order of the file.
@@ -49,17 +53,6 @@ pub struct Canary {
     pub path: String,
 }
 
-/// Where a workload's artifact comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Source {
-    /// As the manifest writes it.
-    pub text: String,
-    /// The file it means: relative to the manifest until [`App::resolve_paths`].
-    pub path: PathBuf,
-    /// Where the manifest says so.
-    pub position: Position,
-}
-
 /// One workload.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Workload {
@@ -67,6 +60,8 @@ pub struct Workload {
     pub name: String,
     /// Its artifact.
     pub source: Source,
+    /// Whether it follows the tag that its source names.
+    pub update: Update,
     /// The contract it must be served by; `None` chooses by fit.
     pub contract: Option<String>,
     /// Whether a need that is not granted refuses the load.
@@ -138,13 +133,15 @@ impl App {
 
     /// The app of one artifact without a manifest: nothing granted, and every request is its.
     ///
-    /// `path` is taken as it is, not as relative to a manifest. The names are that of the file, as far as it is one.
-    pub fn alone(path: &Path) -> Self {
-        let stem = path.file_stem().and_then(|stem| stem.to_str()).filter(|stem| check_name(stem).is_ok());
+    /// `source` is what a manifest would write, and relative to where this process runs. The names are `name` without what
+    /// follows its last dot, as far as it is a name.
+    pub fn alone(name: &str, source: &str) -> Self {
+        let stem = Path::new(name).file_stem().and_then(|stem| stem.to_str()).filter(|stem| check_name(stem).is_ok());
         let name = stem.unwrap_or("guest").to_owned();
         let workload = Workload {
             name: name.clone(),
-            source: Source { text: path.display().to_string(), path: path.to_owned(), position: Position::default() },
+            source: Source { text: source.to_owned(), ..Source::default() },
+            update: Update::Never,
             contract: None,
             strict: false,
             settings: toml::Table::new(),
@@ -166,12 +163,13 @@ impl App {
             line: 0,
         };
         Self {
-            file: path.to_owned(),
+            file: source.into(),
             name,
             version: None,
             tenant: Tenant::default(),
             canary: None,
             rollout: None,
+            trust: TrustPolicy::default(),
             workloads: vec![workload],
             folders: Vec::new(),
             stores: Vec::new(),
@@ -182,8 +180,9 @@ impl App {
     /// Makes every relative path of the manifest relative to `folder`, the one that holds the manifest.
     pub fn resolve_paths(&mut self, folder: &Path) {
         let resolve = |path: &mut PathBuf| *path = folder.join(&path);
+        self.trust.resolve_paths(folder);
         for workload in &mut self.workloads {
-            resolve(&mut workload.source.path);
+            workload.source.resolve(folder);
             workload.config_files.iter_mut().for_each(resolve);
             workload.grants.fs.iter_mut().for_each(|grant| resolve(&mut grant.host));
         }
@@ -244,6 +243,9 @@ fn read(mut root: Reader<'_>, file: &Path) -> Option<App> {
     let mut granted = Granted::new();
     let rollout = root.take("rollout").and_then(|item| item.table("rollout", "[rollout]")).map(rollout::read);
 
+    let trust =
+        root.take("trust").and_then(|item| item.table("trust", "[trust]")).map(TrustPolicy::read).unwrap_or_default();
+
     let mut workloads = Vec::new();
     let mut folders = Vec::new();
     let mut workload_names = Vec::new();
@@ -284,6 +286,7 @@ fn read(mut root: Reader<'_>, file: &Path) -> Option<App> {
         tenant,
         canary,
         rollout,
+        trust,
         workloads,
         folders,
         stores,
@@ -346,13 +349,15 @@ fn read_workload<'a>(item: &Item<'a>, granted: &mut Granted<'a>) -> Option<Read>
     if let Some(files) = reader.take("files") {
         return Folder::read(reader, &files, item.key, item.line()).map(|folder| Read::Folder(Box::new(folder)));
     }
-    let source = reader.require("source", "source = \"./guest.wasm\"").and_then(|item| {
-        let text = item.text("./guest.wasm")?;
-        if let Some((scheme, _)) = text.split_once("://") {
-            item.problem(format!("no source has the scheme `{scheme}://`; write a path, such as `./guest.wasm`"));
-            return None;
+    let source = reader.require("source", "source = \"./guest.wasm\"").and_then(|item| Source::read(&item));
+    let update = reader.take("update").and_then(|item| {
+        let update = Update::read(&item)?;
+        if update != Update::Never && source.as_ref().is_some_and(|source| !source.is_tag()) {
+            item.problem(
+                "only a tag (`oci://registry.example/name:tag`) can move; remove it, or name a tag as the source",
+            );
         }
-        Some(Source { text: text.to_owned(), path: text.into(), position: item.position() })
+        Some(update)
     });
     let contract = reader.take("contract").and_then(|item| item.text("auto")).filter(|name| *name != "auto");
     let strict = reader.take("strict").and_then(|item| item.boolean()).unwrap_or_default();
@@ -361,7 +366,6 @@ fn read_workload<'a>(item: &Item<'a>, granted: &mut Granted<'a>) -> Option<Read>
     let features = reader.take("features").and_then(|item| item.list("gc", guarded_feature)).unwrap_or_default();
     let args = reader.take("args").and_then(|item| read_args(&item)).unwrap_or_default();
     let compile = reader.take("compile").and_then(|item| item.parse("optimized", str::parse::<Compile>));
-    only(&mut reader, "update", "never");
     let Given { grants, config_files, log_bytes_per_second, stores } = reader
         .take("grants")
         .and_then(|item| item.table("grants", "grants = { kv = [\"carts\"] }"))
@@ -386,6 +390,7 @@ fn read_workload<'a>(item: &Item<'a>, granted: &mut Granted<'a>) -> Option<Read>
     Some(Read::Guest(Box::new(Workload {
         name: item.key.to_owned(),
         source: source?,
+        update: update.unwrap_or_default(),
         contract: contract.map(str::to_owned),
         strict,
         settings,
@@ -398,16 +403,6 @@ fn read_workload<'a>(item: &Item<'a>, granted: &mut Granted<'a>) -> Option<Read>
         limits,
         line: item.line(),
     })))
-}
-
-/// A key that has one value in this version.
-fn only(reader: &mut Reader<'_>, key: &'static str, value: &str) {
-    if let Some(item) = reader.take(key)
-        && let Some(text) = item.text(value)
-        && text != value
-    {
-        item.problem(format!("`{text}` is not known; write `{value}`"));
-    }
 }
 
 /// Arguments may repeat and may be empty, so that they are not a list of names.

@@ -11,9 +11,10 @@ use super::{
     LimitOverrides, ManifestErrors,
     http2::Http2Settings,
     reader::{Item, Reader, Report},
+    registry,
     tls::Tls,
 };
-use crate::{Tenant, parse_bytes, parse_duration, parse_rate, route::parse_host};
+use crate::{RegistryHost, Tenant, TrustPolicy, parse_bytes, parse_duration, parse_rate, route::parse_host};
 
 /// Where HTTP is served when nobody says otherwise.
 pub const LISTEN_HTTP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
@@ -60,6 +61,10 @@ pub struct Host {
     pub admin_token: Option<PathBuf>,
     /// Names that the admin address may be asked by, beside addresses and `localhost`.
     pub admin_hosts: Vec<String>,
+    /// Registries and web servers that are not like others, by `host` or `host:port`.
+    pub registries: BTreeMap<String, RegistryHost>,
+    /// What every artifact must show: the floor of all apps.
+    pub trust: TrustPolicy,
     /// How logs are written.
     pub log: LogFormat,
     /// How the access log is written; `None` leaves it to the command line, then there is none.
@@ -86,6 +91,8 @@ impl Default for Host {
             http: HttpSettings::default(),
             admin_token: None,
             admin_hosts: Vec::new(),
+            registries: BTreeMap::new(),
+            trust: TrustPolicy::default(),
             log: LogFormat::default(),
             access_log: None,
             otlp: None,
@@ -174,6 +181,10 @@ impl Host {
         if let Some(token) = &mut self.admin_token {
             *token = folder.join(&*token);
         }
+        self.trust.resolve_paths(folder);
+        for ca in self.registries.values_mut().filter_map(|host| host.ca.as_mut()) {
+            *ca = folder.join(&*ca);
+        }
     }
 
     /// What a tenant may use.
@@ -228,6 +239,12 @@ fn read(mut root: Reader<'_>, file: &Path) -> Host {
         host.otlp = reader.take("otlp").and_then(|item| item.text("http://127.0.0.1:4318").map(str::to_owned));
         host.sample = reader.take("sample").and_then(|item| item.share());
         reader.finish();
+    }
+    if let Some(reader) = section(&mut root, "registry") {
+        host.registries = registry::read(reader);
+    }
+    if let Some(reader) = section(&mut root, "trust") {
+        host.trust = TrustPolicy::read(reader);
     }
     if let Some(reader) = section(&mut root, "tenant") {
         for item in reader.entries() {

@@ -16,7 +16,9 @@ mod http2;
 mod limits;
 mod not_yet;
 mod reader;
+mod registry;
 mod rollout;
+mod source;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -24,7 +26,7 @@ mod trust;
 
 use std::{fmt, path::PathBuf};
 
-pub use app::{App, Canary, Source, Store, Trigger, Workload};
+pub use app::{App, Canary, Store, Trigger, Workload};
 pub use folder::Folder;
 pub use host::{
     BODY_TIMEOUT, HEADER_TIMEOUT, Host, HttpSettings, IDLE_TIMEOUT, LISTEN_ADMIN, LISTEN_HTTP, LISTEN_HTTPS, LogFormat,
@@ -33,7 +35,9 @@ pub use host::{
 pub use http2::Http2Settings;
 pub use limits::{LimitOver, LimitOverrides};
 pub use reader::{MAX_ELEMENTS, MAX_MANIFEST_BYTES, MAX_PROBLEMS};
+pub use registry::check_host;
 pub use rollout::Rollout;
+pub use source::{MAX_POLL, MIN_POLL, Source, Update};
 pub use tls::{CertificateFiles, ClientCertificates, Tls};
 
 /// A place in a file, both counted from 1; columns count characters.

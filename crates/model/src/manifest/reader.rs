@@ -187,7 +187,7 @@ impl<'a> Reader<'a> {
 
     /// Whether the table has a key that a later version brings (`finish` reports it).
     pub(super) fn waits(&self) -> bool {
-        self.table.keys().any(|key| not_yet::refusal(self.place, key.get_ref(), None).is_some())
+        self.table.keys().any(|key| not_yet::refusal(self.place, key.get_ref()).is_some())
     }
 
     /// Reports every key that nobody asked for.
@@ -200,7 +200,7 @@ impl<'a> Reader<'a> {
             if self.report.full() {
                 return;
             }
-            let message = not_yet::refusal(self.place, name, None).unwrap_or_else(|| {
+            let message = not_yet::refusal(self.place, name).unwrap_or_else(|| {
                 let fix = match nearest(name, self.asked.iter().copied()) {
                     Some(near) => format!("did you mean `{near}`?"),
                     None => format!("known keys: {}", self.asked.join(", ")),
@@ -255,10 +255,6 @@ impl<'a> Item<'a> {
     /// A string that is not empty; `example` is what to write instead of anything else.
     pub(super) fn text(&self, example: &str) -> Option<&'a str> {
         let text = self.any_text(example)?;
-        if let Some(refusal) = not_yet::refusal(self.place, self.key, Some(text)) {
-            self.problem(refusal);
-            return None;
-        }
         if text.is_empty() {
             self.problem(format!("this is empty; write something like `{example}`"));
             return None;

@@ -126,14 +126,14 @@ fn the_examples_in_the_tree_read() {
 
 #[test]
 fn an_artifact_alone_is_an_app_like_the_shortest_manifest() {
-    let alone = App::alone(Path::new("guests/hello.wasm"));
+    let alone = App::alone("hello.wasm", "guests/hello.wasm");
     let written = app(r#"
         app.name = "hello"
         workload.hello.source = "guests/hello.wasm"
         trigger = [{ fn = "hello", http = { path = "/*rest" } }]
     "#);
     assert_eq!((&alone.name, &alone.tenant, alone.check(&Host::default())), (&written.name, &written.tenant, Ok(())));
-    assert_eq!(alone.workloads[0].source.path, written.workloads[0].source.path);
+    assert_eq!(alone.workloads[0].source.file(), written.workloads[0].source.file());
     assert_eq!(alone.workloads[0].grants, written.workloads[0].grants);
     let route = |app: &App| match &app.triggers[0] {
         Trigger::Http { host, methods, path, target, .. } => {
@@ -141,7 +141,7 @@ fn an_artifact_alone_is_an_app_like_the_shortest_manifest() {
         }
     };
     assert_eq!(route(&alone), route(&written));
-    assert_eq!(App::alone(Path::new("a b.wasm")).name, "guest", "a name that is none is not taken from the file");
+    assert_eq!(App::alone("a b.wasm", "a b.wasm").name, "guest", "a name that is none is not taken from the file");
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn relative_paths_become_the_manifests_own() {
     let mut app = app(SHOP);
     app.resolve_paths(Path::new("/apps/shop"));
     let cart = &app.workloads[0];
-    assert_eq!(cart.source.path, Path::new("/apps/shop/./cart.wasm"));
+    assert_eq!(cart.source.file().as_deref(), Some(Path::new("/apps/shop/./cart.wasm")));
     assert_eq!(cart.config_files, [PathBuf::from("/apps/shop/./cart.toml")]);
     assert_eq!(cart.grants.fs[0].host, Path::new("/apps/shop/./public"));
     assert_eq!(cart.grants.fs[1].host, Path::new("/srv"), "an absolute path stays");
@@ -275,7 +275,7 @@ fn an_unknown_key_is_refused_with_the_nearest() {
     refused("[workloads.w]", &["2:2: unknown key `workloads` in the file; did you mean `workload`?"]);
     refused(
         "[nonsense]",
-        &["2:2: unknown key `nonsense` in the file; known keys: app, rollout, workload, store, trigger"],
+        &["2:2: unknown key `nonsense` in the file; known keys: app, rollout, trust, workload, store, trigger"],
     );
     refused_workload(
         "memory = \"1MiB\"\nkv = []",
@@ -289,7 +289,7 @@ fn what_comes_later_is_refused_by_name() {
         "source2 = 1\nupdate = \"poll:30s\"\ncompile = \"fast\"",
         &[
             "4:1: unknown key `source2` in [workload.w]; did you mean `source`?",
-            "5:10: `update` in [workload.w]: updates of running workloads (`update = \"poll:...\"`) are not in this version yet; remove it",
+            "5:10: `update` in [workload.w]: only a tag (`oci://registry.example/name:tag`) can move; remove it, or name a tag as the source",
             "6:11: `compile` in [workload.w]: `fast` is no way to compile; write `optimized` or `tiered`",
         ],
     );
@@ -302,12 +302,6 @@ fn what_comes_later_is_refused_by_name() {
         ],
     );
     refused("[[proxy]]\nlisten = 1", &["2:3: data planes (`[[proxy]]`) are not in this version yet; remove it"]);
-    refused(
-        "workload.w.source = \"oci://r/c\"",
-        &["2:21: `source` in [workload.w]: sources in registries (`oci://`) are not in this version yet; remove it"],
-    );
-    let trust = Host::parse("[trust]", Path::new("h")).unwrap_err().to_string();
-    assert_eq!(trust, "h:1:2: trust policies (`[trust]`) are not in this version yet; remove it");
 }
 
 #[test]
@@ -410,7 +404,10 @@ fn values_that_do_not_parse_name_their_key_and_the_fix() {
         ("reuse = 1.5", "4:9: `reuse` in [workload.w]: this is a fraction; write a whole number, such as `16`"),
         ("args = \"x\"", "4:8: `args` in [workload.w]: this is text; write a list, such as `args = [\"--verbose\"]`"),
         ("contract = \"\"", "4:12: `contract` in [workload.w]: this is empty; write something like `auto`"),
-        ("update = \"always\"", "4:10: `update` in [workload.w]: `always` is not known; write `never`"),
+        (
+            "update = \"always\"",
+            "4:10: `update` in [workload.w]: `always` is not known; write `never`, or `poll:30s` to follow a tag",
+        ),
         (
             "grants.log = \"64KiB\"",
             "4:14: `log` in [workload.w.grants]: `64KiB` is not a rate; write `64KiB/s` or `500/s`",
@@ -460,7 +457,9 @@ fn parts_that_do_not_fit_together_are_refused() {
     refused("workload.w.strict = true", &["2:10: [workload.w] has no `source`; write `source = \"./guest.wasm\"`"]);
     refused(
         "workload.w.source = \"ftp://x\"",
-        &["2:21: `source` in [workload.w]: no source has the scheme `ftp://`; write a path, such as `./guest.wasm`"],
+        &[
+            "2:21: `source` in [workload.w]: no source has the scheme `ftp://`; write a path, or `oci://registry.example/name:tag`",
+        ],
     );
     refused_workload(
         "grants.kv = [\"cart\"]\n[store.carts]\nprovider = \"memory\"",

@@ -6,9 +6,10 @@ use std::{
 };
 
 use http::StatusCode;
+use samara_artifact::Reference;
 use samara_model::{
     AppId,
-    manifest::{App, MAX_MANIFEST_BYTES},
+    manifest::{App, MAX_MANIFEST_BYTES, Source},
 };
 use serde::Deserialize;
 
@@ -19,7 +20,10 @@ use super::{
     request::{Asked, answer, json},
     view,
 };
-use crate::deploy::{FULL_WEIGHT, Put, Refused, Share};
+use crate::{
+    deploy::{FULL_WEIGHT, Put, Refused, Share},
+    source,
+};
 
 type Answer = Result<Response, Problem>;
 
@@ -90,7 +94,7 @@ fn manifest(admin: &Admin, id: &AppId, text: &str, base: Option<PathBuf>) -> Res
         Some(base) => app.resolve_paths(&base),
         // What the host process runs in is nobody's business here: a path must say all of itself.
         None => {
-            if let Some(workload) = app.workloads.iter().find(|workload| workload.source.path.is_relative()) {
+            if let Some(workload) = app.workloads.iter().find(|workload| is_relative(&workload.source)) {
                 return Err(wrong(format!(
                     "the source `{}` of workload `{}` is a relative path; say with `?base=/folder` what it is relative to",
                     workload.source.text, workload.name
@@ -107,6 +111,20 @@ fn manifest(admin: &Admin, id: &AppId, text: &str, base: Option<PathBuf>) -> Res
         }
     }
     Ok(app)
+}
+
+/// Whether a source is a path that does not say all of itself.
+fn is_relative(source: &Source) -> bool {
+    let path = |reference: &Reference| match reference {
+        Reference::File(path) | Reference::Layout { path, .. } => Some(path.is_relative()),
+        _ => None,
+    };
+    match source::reference(source) {
+        Ok(Reference::Bundle { archive, .. }) => path(&archive).unwrap_or_default(),
+        Ok(reference) => path(&reference).unwrap_or_default(),
+        // Whoever loads it says what is wrong.
+        Err(_) => false,
+    }
 }
 
 /// Removes an app. Calls that have begun end as they would have.

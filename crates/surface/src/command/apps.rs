@@ -201,6 +201,30 @@ fn traffic(app: &Value) -> String {
     list(app, "traffic").iter().map(share).collect::<Vec<_>>().join(", ")
 }
 
+/// Where the artifacts of the version that serves come from, and who signed them; of each a line.
+fn origins(app: &Value) -> (String, String) {
+    /// Characters of a digest in a table.
+    const SHORT_DIGEST: usize = 19;
+    let serving = number(app, "revision");
+    let versions = list(app, "versions");
+    let Some(version) = versions.iter().find(|version| number(version, "revision") == serving) else {
+        return Default::default();
+    };
+    let source = |workload: &Value| {
+        let manifest = text(workload, "manifest");
+        let short = manifest.get(..SHORT_DIGEST).map(|digest| format!(" {digest}")).unwrap_or_default();
+        format!("{}{short}", text(workload, "source"))
+    };
+    let signers =
+        |workload: &Value| list(workload, "signers").iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ");
+    // A cell is one line after it was made harmless.
+    let lines = |of: &dyn Fn(&Value) -> String| {
+        let lines: Vec<_> = list(version, "workloads").iter().map(of).filter(|line| !line.is_empty()).collect();
+        lines.join("; ")
+    };
+    (lines(&source), lines(&signers))
+}
+
 fn table(apps: &Value) -> String {
     let apps = apps.as_array().map(Vec::as_slice).unwrap_or_default();
     let mut table = Table::new();
@@ -211,12 +235,15 @@ fn table(apps: &Value) -> String {
         "TRAFFIC",
         "KEPT",
         "IN FLIGHT",
+        "SOURCE",
+        "SIGNED BY",
         "REFUSED",
     ]);
     for app in apps {
         let kept: Vec<_> = list(app, "versions").iter().map(|one| number(one, "revision").to_string()).collect();
         let in_flight: u64 = list(app, "versions").iter().map(|one| number(one, "in_flight")).sum();
         let refused = app.get("refused").map(|refused| text(refused, "reason")).unwrap_or_default();
+        let (sources, signers) = origins(app);
         let row = [
             name(app),
             text(app, "state").to_owned(),
@@ -224,6 +251,8 @@ fn table(apps: &Value) -> String {
             traffic(app),
             kept.join(", "),
             in_flight.to_string(),
+            sources,
+            signers,
             refused.lines().next().unwrap_or_default().to_owned(),
         ];
         table.add_row(row.map(|cell| samara_telemetry::sanitize(&cell).into_owned()));

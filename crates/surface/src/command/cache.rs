@@ -1,4 +1,4 @@
-//! `samara cache`: what was compiled before, and how to be rid of it.
+//! `samara cache`: what was compiled and what was fetched before, and how to be rid of it.
 
 use std::{
     io::Write,
@@ -10,6 +10,7 @@ use std::{
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use comfy_table::{CellAlignment, Table, presets};
+use samara_artifact::{Store, store::Entry};
 use samara_model::{UnitError, format_bytes, parse_bytes, parse_duration};
 use samara_runtime::{CacheEntry, CodeCache, DEFAULT_CACHE_BYTES, Removed, Tier};
 use serde_json::json;
@@ -25,7 +26,7 @@ pub struct CacheArgs {
     /// What to do
     #[command(subcommand)]
     pub action: CacheAction,
-    /// The cache, if it is not $SAMARA_CACHE or the user's own
+    /// A cache of compiled code, if it is not $SAMARA_CACHE or the user's own; artifacts are left alone then
     #[arg(long, global = true, value_name = "DIRECTORY")]
     pub directory: Option<PathBuf>,
     /// Print JSON
@@ -67,6 +68,8 @@ impl CacheArgs {
     /// # Errors
     /// The cache cannot be opened, read or written.
     pub fn run(self) -> Result<ExitCode, Failure> {
+        let artifacts = if self.directory.is_none() { Some(Store::open_default().map_err(in_store)?) } else { None };
+        let artifacts = artifacts.as_ref();
         let opened = self.directory.map_or_else(CodeCache::open_default, CodeCache::open);
         let cache = opened.map_err(Failure::Usage)?;
         let shown = cache.directory().display().to_string();
@@ -74,18 +77,65 @@ impl CacheArgs {
         let text = match self.action {
             CacheAction::Ls => {
                 let entries = cache.list().with_context(|| during("listing"))?;
-                if self.json { listed_as_json(&entries) } else { listed(&entries, &shown, SystemTime::now()) }
+                let fetched = artifacts.map(Store::list).transpose().map_err(in_store)?.unwrap_or_default();
+                if self.json {
+                    listed_as_json(&entries, &fetched)
+                } else {
+                    let now = SystemTime::now();
+                    let place = artifacts.map(|store| store.directory().display().to_string());
+                    let fetched = place.map(|place| fetched_table(&fetched, &place, now));
+                    format!("{}{}", listed(&entries, &shown, now), fetched.unwrap_or_default())
+                }
             }
             CacheAction::Gc { max_size, max_age } => {
                 let max_bytes = parse_bytes(&max_size).map_err(|error| Failure::Usage(error.into()))?;
-                removed(cache.gc(max_bytes, max_age).with_context(|| during("tidying"))?, self.json)
+                let code = cache.gc(max_bytes, max_age).with_context(|| during("tidying"))?;
+                let gone = artifacts.map(|store| store.gc(max_bytes, max_age)).transpose().map_err(in_store)?;
+                removed(code, gone.unwrap_or_default(), self.json)
             }
-            CacheAction::Clear => removed(cache.clear().with_context(|| during("emptying"))?, self.json),
+            CacheAction::Clear => {
+                let code = cache.clear().with_context(|| during("emptying"))?;
+                let gone = artifacts.map(Store::clear).transpose().map_err(in_store)?;
+                removed(code, gone.unwrap_or_default(), self.json)
+            }
         };
         // A reader that has seen enough is not an error.
         drop(writeln!(std::io::stdout().lock(), "{text}"));
         Ok(ExitCode::SUCCESS)
     }
+}
+
+fn in_store(error: samara_artifact::Error) -> Failure {
+    Failure::Usage(error.into())
+}
+
+/// What was fetched, below what was compiled; nothing if nothing was.
+fn fetched_table(entries: &[Entry], directory: &str, now: SystemTime) -> String {
+    if entries.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_header(["FETCHED", "DIGEST", "KIND", "SIZE", "LAST USED"]);
+    for entry in entries {
+        let digest = entry.digest.digest();
+        let name = entry.name.as_deref().unwrap_or("-");
+        table.add_row([
+            samara_telemetry::sanitize(name).into_owned(),
+            format!("sha256:{}", digest.get(..SHORT_DIGEST).unwrap_or(digest)),
+            samara_telemetry::sanitize(&entry.kind).into_owned(),
+            format_bytes(entry.bytes),
+            ago(now.duration_since(entry.last_used).unwrap_or_default()),
+        ]);
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    if let Some(sizes) = table.column_mut(3) {
+        sizes.set_cell_alignment(CellAlignment::Right);
+    }
+    let total = entries.iter().map(|entry| entry.bytes).fold(0, u64::saturating_add);
+    let count = counted(entries.len() as u64);
+    format!("\n\n{}\n{count}, {} in `{directory}`", table.trim_fmt(), format_bytes(total))
 }
 
 fn listed(entries: &[CacheEntry], directory: &str, now: SystemTime) -> String {
@@ -123,7 +173,7 @@ fn engine(entry: &CacheEntry) -> &'static str {
     }
 }
 
-fn listed_as_json(entries: &[CacheEntry]) -> String {
+fn listed_as_json(entries: &[CacheEntry], fetched: &[Entry]) -> String {
     let list = entries.iter().map(|entry| {
         let used = entry.last_used.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         json!({
@@ -136,14 +186,26 @@ fn listed_as_json(entries: &[CacheEntry]) -> String {
             "last_used": used.as_secs(),
         })
     });
-    serde_json::Value::from_iter(list).to_string()
+    let fetched = fetched.iter().map(|entry| {
+        let used = entry.last_used.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        json!({
+            "sha256": entry.digest.digest(),
+            "fetched": entry.name,
+            "kind": entry.kind,
+            "bytes": entry.bytes,
+            "last_used": used.as_secs(),
+        })
+    });
+    serde_json::Value::from_iter(list.chain(fetched)).to_string()
 }
 
-fn removed(removed: Removed, json: bool) -> String {
+fn removed(code: Removed, artifacts: samara_artifact::store::Removed, json: bool) -> String {
+    let entries = code.entries.saturating_add(artifacts.artifacts);
+    let bytes = code.bytes.saturating_add(artifacts.bytes);
     if json {
-        json!({ "removed": removed.entries, "bytes": removed.bytes }).to_string()
+        json!({ "removed": entries, "bytes": bytes }).to_string()
     } else {
-        format!("removed {}, {}", counted(removed.entries), format_bytes(removed.bytes))
+        format!("removed {}, {}", counted(entries), format_bytes(bytes))
     }
 }
 
@@ -193,7 +255,7 @@ mod tests {
         assert_eq!(lines[2][3..], ["outdated", "1MiB", "3", "days", "ago"]);
         assert_eq!(lines[3].join(" "), "2 entries, 2MiB in `/c`");
         assert_eq!(listed(&[], "/c", now), "0 entries, 0B in `/c`");
-        let json = listed_as_json(&[entry(0, true)]);
+        let json = listed_as_json(&[entry(0, true)], &[]);
         assert!(json.starts_with("[{\"sha256\":\"abab") && json.contains("\"engine_current\":true"), "{json}");
     }
 }

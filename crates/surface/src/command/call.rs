@@ -12,7 +12,8 @@ use super::{Contracts, Failure, GuestArgs, block_on};
 /// Arguments of `samara call`.
 #[derive(Debug, Args)]
 pub struct CallArgs {
-    /// The module or component, or either as text
+    /// The module or component, or either as text; a file or a reference
+    #[arg(value_name = "REF")]
     pub file: PathBuf,
     /// The exported function: `add`, `greet`, or `package:name/interface#function`
     pub operation: String,

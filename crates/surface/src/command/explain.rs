@@ -10,13 +10,18 @@ use std::{
 
 use anyhow::{Context, anyhow};
 use clap::Args;
+use samara_artifact::{
+    Progress, Reference,
+    bundle::{self, Listing},
+};
 use samara_inspect::{
     MAX_SIZE_BYTES, Module, ReadError, Report, Strip, Verdict, is_text, metadata, read_any, strip, text,
 };
 use samara_model::{Limits, Shape, format_bytes};
 use samara_runtime::{PoolSize, choose, verdicts};
 
-use super::{Contracts, Failure};
+use super::{Contracts, Failure, OriginArgs, block_on, origin};
+use crate::source::Provenance;
 
 /// Columns of the report where there is no terminal to ask.
 const DEFAULT_COLUMNS: usize = 110;
@@ -24,8 +29,12 @@ const DEFAULT_COLUMNS: usize = 110;
 /// Arguments of `samara inspect`.
 #[derive(Debug, Args)]
 pub struct InspectArgs {
-    /// The module or component, or either as text; `-` is standard input
+    /// The module or component, or either as text; a file or a reference, and `-` is standard input
+    #[arg(value_name = "REF")]
     pub file: PathBuf,
+    /// Where it comes from.
+    #[command(flatten)]
+    pub origin: OriginArgs,
     /// Print everything as JSON
     #[arg(long, conflicts_with = "html")]
     pub json: bool,
@@ -40,7 +49,10 @@ impl InspectArgs {
     /// # Errors
     /// The file cannot be read, or is not WebAssembly.
     pub fn run(self, contracts: Contracts) -> Result<ExitCode, Failure> {
-        let bytes = input(&self.file)?;
+        if let Some(listing) = self.listing()? {
+            return say(listed(&listing, self.json).as_bytes());
+        }
+        let (bytes, provenance) = self.bytes()?;
         let module = Module::read(&bytes).map_err(|error| broken(&self.file, &error))?;
         let mut report = Report::new(&bytes, &module, opinions(contracts, &module));
         report.set_title(shown_name(&self.file));
@@ -54,13 +66,75 @@ impl InspectArgs {
             save(page, report.to_html().as_bytes())?;
         }
         let shown = if self.json {
-            format!("{:#}\n", report.to_json())
+            let mut json = report.to_json();
+            if let (Some(provenance), Some(object)) = (&provenance, json.as_object_mut()) {
+                object.insert("origin".to_owned(), provenance.to_json());
+            }
+            format!("{json:#}\n")
         } else {
             let (columns, color) = screen();
-            report.to_text(columns, color)
+            let text = report.to_text(columns, color);
+            provenance.map_or_else(|| text.clone(), |provenance| format!("{text}\n{}", provenance.to_text()))
         };
         say(shown.as_bytes())
     }
+}
+
+impl InspectArgs {
+    /// The members, if it is an archive that is looked at and none of them is named.
+    fn listing(&self) -> Result<Option<Listing>, Failure> {
+        let reference = match origin::of_path(&self.file)? {
+            bundle @ Reference::Bundle { member: None, .. } => bundle,
+            file @ Reference::File(_) if is_archive(&self.file) => file,
+            _ => return Ok(None),
+        };
+        let sources = self.origin.sources()?;
+        let failed = |error: samara_artifact::Error| Failure::Usage(error.into());
+        let fetcher = sources.fetcher().map_err(failed)?;
+        let listing = block_on(fetcher.members(&reference, &Progress::default()))?;
+        listing.map(Some).map_err(failed)
+    }
+
+    /// What is looked at, and where it came from. A file needs neither a store nor a network.
+    fn bytes(&self) -> Result<(Vec<u8>, Option<Provenance>), Failure> {
+        let reference = origin::of_path(&self.file)?;
+        if matches!(reference, Reference::File(_)) && self.origin.trust.is_none() {
+            return Ok((input(&self.file)?, None));
+        }
+        let loaded = block_on(self.origin.load(&reference))??;
+        Ok((loaded.bytes.to_vec(), Some(loaded.provenance)))
+    }
+}
+
+/// Whether a file begins as archives do. What cannot be read is told by whoever reads it.
+fn is_archive(path: &Path) -> bool {
+    /// Where tars say that they are.
+    const HEAD_BYTES: u64 = 512;
+    let mut head = Vec::new();
+    let read = std::fs::File::open(path).and_then(|file| file.take(HEAD_BYTES).read_to_end(&mut head));
+    path.is_file() && read.is_ok() && bundle::looks_like_one(&head)
+}
+
+/// The members of an archive: what each is and how to name it.
+fn listed(listing: &Listing, json: bool) -> String {
+    if json {
+        let members = listing.members.iter().map(
+            |member| serde_json::json!({ "name": member.name, "bytes": member.size, "kind": member.kind.to_string() }),
+        );
+        let members = serde_json::Value::from_iter(members);
+        return format!("{:#}\n", serde_json::json!({ "format": listing.format.to_string(), "members": members }));
+    }
+    let mut table = comfy_table::Table::new();
+    table.load_preset(comfy_table::presets::NOTHING).set_header(["MEMBER", "KIND", "SIZE"]);
+    for member in &listing.members {
+        let name = samara_telemetry::sanitize(&member.name).into_owned();
+        let kind = samara_telemetry::sanitize(&member.kind.to_string()).into_owned();
+        table.add_row([name, kind, format_bytes(member.size)]);
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    format!("{}\n{}\n", listing.format, table.trim_fmt())
 }
 
 /// What every contract thinks of the module; of each shape, the one that would be used is marked.

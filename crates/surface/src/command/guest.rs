@@ -2,11 +2,15 @@
 
 use std::{path::Path, sync::Arc};
 
+use anyhow::anyhow;
 use clap::Args;
 use samara_model::{Compile, Limits, Shape, Tenant, WorkloadId};
 use samara_runtime::{Definition, PoolSize, Runtime, Workload};
 
-use super::{CompileArgs, Contracts, Failure, GrantArgs, LimitArgs, TraceArgs, patiently, runtime, stores};
+use super::{
+    CompileArgs, Contracts, Failure, GrantArgs, LimitArgs, OriginArgs, TraceArgs, origin, patiently, runtime, stores,
+};
+use crate::source::Sourced;
 
 /// How a guest that is called once is loaded.
 #[derive(Clone, Debug, Default, Args)]
@@ -23,6 +27,9 @@ pub struct GuestArgs {
     /// What bounds it.
     #[command(flatten)]
     pub limits: LimitArgs,
+    /// Where it comes from.
+    #[command(flatten)]
+    pub origin: OriginArgs,
     /// How it is compiled.
     #[command(flatten)]
     pub compile: CompileArgs,
@@ -39,15 +46,18 @@ impl GuestArgs {
         file: &Path,
         shape: Shape,
     ) -> Result<(Arc<Runtime>, Arc<Workload>), Failure> {
-        let bytes = crate::deploy::read_artifact(file).map_err(Failure::Usage)?;
+        let reference = origin::of_path(file)?;
+        let Sourced { bytes, provenance } = self.origin.load(&reference).await?;
+        let grants = self.grants.grants();
+        provenance.allows(&grants, false).map_err(|why| Failure::Usage(anyhow!("`{reference}`: {why}")))?;
         let runtime = Arc::new(runtime(contracts, PoolSize::small(1), &self.compile));
         let definition = Definition {
-            // The only workload of a process that runs one goes by the name of its file.
-            id: WorkloadId { tenant: Tenant::default(), app: Arc::from("run"), name: name(file).into() },
+            // The only workload of a process that runs one goes by the name of its artifact.
+            id: WorkloadId { tenant: Tenant::default(), app: Arc::from("run"), name: reference.short_name().into() },
             bytes,
             contract: self.contract.clone(),
             shapes: vec![shape],
-            grants: self.grants.grants(),
+            grants,
             limits: self.limits.over(&Limits::run()),
             strict: false,
             features: None,
@@ -63,9 +73,4 @@ impl GuestArgs {
         self.trace.follow(&workload);
         Ok((runtime, workload))
     }
-}
-
-/// What the guest goes by.
-pub(super) fn name(file: &Path) -> String {
-    file.file_name().map_or_else(|| "main".to_owned(), |name| name.to_string_lossy().into_owned())
 }

@@ -14,6 +14,7 @@ use samara_runtime::{Backtrace, CodeCache, Compiler, CompilerSettings, Contract,
 use samara_telemetry::Metrics;
 
 mod apps;
+mod artifact;
 mod cache;
 mod call;
 mod completions;
@@ -22,6 +23,7 @@ mod grants;
 mod guest;
 mod host;
 mod observe;
+mod origin;
 mod profile;
 mod run;
 mod serve;
@@ -29,6 +31,7 @@ mod top;
 mod trace;
 
 pub use apps::{AppsAction, AppsArgs};
+pub use artifact::{KeysAction, KeysArgs, LoadArgs, PullArgs, PushArgs, SaveArgs, SignArgs, VerifyArgs};
 pub use cache::CacheArgs;
 pub use call::CallArgs;
 pub use completions::{CompletionsArgs, ManArgs};
@@ -36,6 +39,7 @@ pub use explain::{InspectArgs, MetadataArgs, PrintArgs, StripArgs, ValidateArgs,
 pub use grants::{GrantArgs, LimitArgs};
 pub use guest::GuestArgs;
 pub use observe::ObserveArgs;
+pub use origin::OriginArgs;
 pub use profile::ProfileArgs;
 pub use run::RunArgs;
 pub use serve::ServeArgs;

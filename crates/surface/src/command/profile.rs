@@ -10,6 +10,7 @@ use std::{
 use anyhow::Context as _;
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
+use samara_artifact::Reference;
 use samara_model::manifest::LISTEN_ADMIN;
 use samara_runtime::{Profile, Profiling};
 
@@ -44,7 +45,8 @@ impl ProfileArgs {
     /// # Errors
     /// The file cannot be loaded or written, or no host answers.
     pub fn run(self, contracts: Contracts) -> Result<ExitCode, Failure> {
-        if self.run.file.is_file() {
+        let command = super::origin::of_path(&self.run.file)?;
+        if self.run.file.is_file() || !matches!(command, Reference::File(_)) {
             return block_on(self.of_command(contracts))?;
         }
         block_on(self.of_workload())?

@@ -6,12 +6,13 @@ use clap::Args;
 use samara_model::{Call, Command, Fault, Reply, Shape, Stdio};
 use samara_runtime::{Runtime, Workload};
 
-use super::{Contracts, Failure, GuestArgs, block_on, guest};
+use super::{Contracts, Failure, GuestArgs, block_on, origin};
 
 /// Arguments of `samara run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// The command: a preview 1 module, a component, or either as text
+    /// The command: a preview 1 module, a component, or either as text; a file or a reference
+    #[arg(value_name = "REF")]
     pub file: PathBuf,
     /// What the guest sees as its arguments
     #[arg(last = true)]
@@ -34,7 +35,7 @@ impl RunArgs {
     pub(super) async fn serve(self, contracts: Contracts, loaded: impl FnOnce(&Workload)) -> Result<ExitCode, Failure> {
         let (runtime, workload) = self.guest.load(contracts, &self.file, Shape::Command).await?;
         loaded(&workload);
-        let args = std::iter::once(guest::name(&self.file)).chain(self.args).collect();
+        let args = std::iter::once(origin::of_path(&self.file)?.short_name()).chain(self.args).collect();
         let call = Call::Command(Command { args, env: Vec::new(), stdio: Stdio::Inherit });
         match Runtime::call(&runtime, &workload, call).await.map_err(|fault| Failure::of(fault, &workload))? {
             Reply::Exit(code) => Ok(exit_code(code)),

@@ -12,6 +12,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use clap::Args;
+use samara_artifact::Reference;
 use samara_model::{
     Compile, format_bytes,
     manifest::{App, CertificateFiles, Host, LISTEN_ADMIN, LISTEN_HTTP, LISTEN_HTTPS, Store, Tls},
@@ -19,18 +20,19 @@ use samara_model::{
 use samara_runtime::PoolSize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{CompileArgs, Contracts, Failure, GrantArgs, LimitArgs, ObserveArgs, TraceArgs, runtime};
+use super::{CompileArgs, Contracts, Failure, GrantArgs, LimitArgs, ObserveArgs, OriginArgs, TraceArgs, runtime};
 use crate::{
     admin::{self, Admin, Names, Token},
     deploy::{self, Deployment, Follow},
     gateway::{Config, Gateway, Https},
+    source::Sources,
 };
 
 /// Arguments of `samara serve`.
 #[derive(Debug, Args)]
 pub struct ServeArgs {
-    /// What to serve: modules, manifests, or folders with a `samara.toml`; more can be added by `samara apps put`
-    #[arg(value_name = "MODULE|MANIFEST|DIRECTORY")]
+    /// What to serve: modules (files or references), manifests, or folders with a `samara.toml`; more can be added by `samara apps put`
+    #[arg(value_name = "REF|MANIFEST|DIRECTORY")]
     pub apps: Vec<PathBuf>,
     /// Where clients connect; port 0 picks one [default: 127.0.0.1:8080, or nowhere with a certificate]
     #[arg(long, value_name = "ADDRESS")]
@@ -75,6 +77,9 @@ pub struct ServeArgs {
     /// Whether calls are told.
     #[command(flatten)]
     pub trace: TraceArgs,
+    /// Where artifacts come from.
+    #[command(flatten)]
+    pub origin: OriginArgs,
     /// What modules given without a manifest may do.
     #[command(flatten)]
     pub grants: GrantArgs,
@@ -130,7 +135,10 @@ impl ServeArgs {
         // Whoever watches waits for each change; where the operator forbids it nobody asks for it.
         let watched = if self.watch && host.tiered { Compile::Tiered } else { Compile::Optimized };
         let compile = self.compile_as.unwrap_or(watched);
+        let sources = Sources::of_host(&host, &self.origin.insecure, self.origin.trust.as_deref());
+        let sources = sources.map_err(Failure::Usage)?;
         let deployment = Deployment::new(Arc::new(runtime), host, move |workload| trace.follow_served(workload));
+        let deployment = deployment.with_sources(sources);
         let deployment = Arc::new(deployment.compiling(compile));
         let admin = Admin::new(Arc::clone(&deployment), token, names)?;
         let answering = tokio::spawn(Arc::clone(&admin).serve(bound));
@@ -160,6 +168,7 @@ impl ServeArgs {
         };
         tokio::select! {
             () = watched => {}
+            () = deploy::follow_tags(&deployment) => {}
             ended = &mut served => return ended.map(|()| ExitCode::SUCCESS).map_err(Failure::Other),
             () = signals.next() => {}
         }
@@ -209,7 +218,14 @@ impl ServeArgs {
         if is_manifest {
             return deploy::read_app(path, host);
         }
-        let mut app = App::alone(path);
+        let text = path.to_str().with_context(|| format!("`{}` is not UTF-8", path.display()))?;
+        let reference = Reference::parse(text)?;
+        let source = match &reference {
+            // On a command line a registry needs no scheme; in a manifest that would be a file.
+            Reference::Oci(oci) => format!("oci://{oci}"),
+            _ => text.to_owned(),
+        };
+        let mut app = App::alone(&reference.short_name(), &source);
         for workload in &mut app.workloads {
             workload.contract.clone_from(&self.contract);
             workload.reuse = self.reuse;

@@ -9,6 +9,8 @@ use std::{
 };
 
 use anyhow::{Context, anyhow, bail};
+use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _};
 use samara_capability::kv;
 use samara_model::{
     AppId, Compile, Fault, Grants, Limits, RouteTable, Shape, WorkloadId,
@@ -17,10 +19,15 @@ use samara_model::{
 use samara_runtime::{Definition, Quota, Runtime, Workload};
 
 use super::routes::{self, VersionRoute};
-use crate::gateway::{Destination, Folder, Served, probe};
+use crate::{
+    gateway::{Destination, Folder, Served, probe},
+    source::{self, Provenance, Sourced, Sources},
+};
 
 /// Bytes of a configuration file that a grant names.
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
+/// Artifacts of one app that are fetched at once.
+const MAX_FETCHES: usize = 4;
 /// The shapes an HTTP route can use, best first: what is not HTTP itself is adapted by the gateway.
 const ROUTED: &[Shape] = &[Shape::Http, Shape::Command, Shape::Function];
 
@@ -33,6 +40,8 @@ pub struct Version {
     pub app: App,
     /// Its workloads that are guests, in the order of the manifest.
     pub workloads: Vec<Arc<Workload>>,
+    /// Where each of them came from, and who vouches for it.
+    pub provenances: Vec<Provenance>,
     /// Its workloads that are folders, in the order of the manifest.
     pub folders: Vec<Folder>,
     /// Its routes, in the order of the manifest.
@@ -50,6 +59,7 @@ impl Version {
         runtime: &Arc<Runtime>,
         host: &Host,
         compile: Compile,
+        sources: &Sources,
         stores: &BTreeMap<String, kv::Store>,
         app: App,
     ) -> anyhow::Result<Self> {
@@ -62,11 +72,20 @@ impl Version {
                 rate_per_second: quota.rate_per_second,
             },
         );
+        let sourced = fetch(sources, &app).await?;
         let mut workloads = Vec::new();
+        let mut provenances = Vec::new();
         let mut by_name: HashMap<&str, Destination> = HashMap::new();
-        for workload in &app.workloads {
-            let mut definition = define(&app, workload, &quota.limits, stores)
+        for (workload, Sourced { bytes, provenance }) in app.workloads.iter().zip(sourced) {
+            let mut definition = define(&app, workload, bytes, &quota.limits, stores)
                 .with_context(|| format!("{}: workload `{}`", place(&app, workload.line), workload.name))?;
+            let serves =
+                |trigger: &Trigger| matches!(trigger, Trigger::Http { target, .. } if *target == workload.name);
+            let serves_http = app.triggers.iter().any(serves);
+            provenance
+                .allows(&definition.grants, serves_http)
+                .map_err(|why| anyhow!("{}: workload `{}`: {why}", place(&app, workload.line), workload.name))?;
+            provenances.push(provenance);
             definition.compile = workload.compile.unwrap_or(compile);
             let name = definition.id.to_string();
             let ready = crate::command::patiently(&format!("loading {name}"), runtime.load(definition)).await;
@@ -99,7 +118,7 @@ impl Version {
             });
         }
         drop(by_name);
-        Ok(Self { revision: 0, app, workloads, folders, routes, loaded: SystemTime::now() })
+        Ok(Self { revision: 0, app, workloads, provenances, folders, routes, loaded: SystemTime::now() })
     }
 
     /// Whose version it is.
@@ -111,7 +130,7 @@ impl Version {
     pub fn files(app: &App) -> Vec<PathBuf> {
         let mut files = vec![app.file.clone()];
         for workload in &app.workloads {
-            files.push(workload.source.path.clone());
+            files.extend(workload.source.file());
             files.extend(workload.config_files.iter().cloned());
         }
         files
@@ -162,14 +181,32 @@ impl Version {
     }
 }
 
+/// The artifacts of an app in the order of its workloads, several at once, each as its own policy and the host's have it.
+async fn fetch(sources: &Sources, app: &App) -> anyhow::Result<Vec<Sourced>> {
+    let origin = format!("[trust] of {}", app.name);
+    let fetched: Vec<_> = app.workloads.iter().map(|workload| fetch_one(sources, app, workload, &origin)).collect();
+    futures::stream::iter(fetched).buffered(MAX_FETCHES).try_collect().await
+}
+
+async fn fetch_one(
+    sources: &Sources,
+    app: &App,
+    workload: &samara_model::manifest::Workload,
+    origin: &str,
+) -> anyhow::Result<Sourced> {
+    let place = || format!("{}: workload `{}`", place(app, workload.line), workload.name);
+    let reference = source::reference(&workload.source).with_context(place)?;
+    sources.load(&reference, Some((origin, &app.trust))).await.with_context(place)
+}
+
 /// Everything the runtime must know of a workload.
 fn define(
     app: &App,
     workload: &samara_model::manifest::Workload,
+    bytes: Bytes,
     ceiling: &samara_model::manifest::LimitOverrides,
     stores: &BTreeMap<String, kv::Store>,
 ) -> anyhow::Result<Definition> {
-    let bytes = super::read_artifact(&workload.source.path)?;
     let mut grants = workload.grants.clone();
     for file in &workload.config_files {
         read_config(file, &mut grants)?;

@@ -14,6 +14,7 @@ mod registry;
 mod rollout;
 mod routes;
 mod stores;
+mod update;
 
 use std::{
     fs,
@@ -29,6 +30,7 @@ pub use load::Version;
 pub use registry::{Deployment, MAX_APPS, Put, Refused};
 pub use rollout::{Rollout, Trial};
 pub use routes::VersionRoute;
+pub use update::follow_tags;
 
 /// The manifest behind a path: the file, or the `samara.toml` of a folder.
 pub fn manifest_file(path: &Path) -> PathBuf {

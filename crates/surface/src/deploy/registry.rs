@@ -13,7 +13,7 @@ use std::{
 use parking_lot::Mutex;
 use samara_model::{
     AppId, Compile, RouteTable, WorkloadId,
-    manifest::{App, Host},
+    manifest::{self, App, Host, Update},
 };
 use samara_runtime::{Runtime, Workload};
 use tokio::sync::Semaphore;
@@ -22,7 +22,10 @@ use super::{
     Deployed, FULL_WEIGHT, RefusedVersion, Rollout, Share, Version, deployed::ids, rollout::Verdict, routes,
     stores::Backends,
 };
-use crate::gateway::{Backing, Routes};
+use crate::{
+    gateway::{Backing, Routes},
+    source::Sources,
+};
 
 /// Versions loaded at once; more wait.
 const MAX_LOADS: usize = 4;
@@ -40,6 +43,7 @@ pub struct Deployment {
     backends: Backends,
     on_load: Box<OnLoad>,
     compile: Compile,
+    sources: Sources,
     loads: Semaphore,
     state: Mutex<State>,
 }
@@ -105,6 +109,7 @@ impl Deployment {
             backends: Backends::default(),
             on_load: Box::new(on_load),
             compile: Compile::default(),
+            sources: Sources::default(),
             loads: Semaphore::new(MAX_LOADS),
             state: Mutex::default(),
         }
@@ -114,6 +119,17 @@ impl Deployment {
     #[must_use]
     pub fn compiling(self, compile: Compile) -> Self {
         Self { compile, ..self }
+    }
+
+    /// Where artifacts come from, and what they must show. Without these, files and whatever needs no policy.
+    #[must_use]
+    pub fn with_sources(self, sources: Sources) -> Self {
+        Self { sources, ..self }
+    }
+
+    /// Where artifacts come from.
+    pub fn sources(&self) -> &Sources {
+        &self.sources
     }
 
     /// The table that the gateway serves: it follows every change.
@@ -134,6 +150,18 @@ impl Deployment {
     /// Every app as it is now, by name.
     pub fn apps(&self) -> Vec<(AppId, Deployed)> {
         self.state.lock().apps.iter().map(|(id, deployed)| (id.clone(), deployed.clone())).collect()
+    }
+
+    /// The versions that serve and follow a tag.
+    pub(super) fn following(&self) -> Vec<(AppId, Arc<Version>)> {
+        let polls = |workload: &manifest::Workload| workload.update != Update::Never;
+        let state = self.state.lock();
+        let main = |(id, deployed): (&AppId, &Deployed)| {
+            let main = deployed.main().filter(|main| main.app.workloads.iter().any(polls))?.revision;
+            let version = deployed.versions.iter().find(|version| version.revision == main)?;
+            Some((id.clone(), Arc::clone(version)))
+        };
+        state.apps.iter().filter_map(main).collect()
     }
 
     /// One app as it is now.
@@ -315,7 +343,9 @@ impl Deployment {
         }
         let failed = |error: anyhow::Error| Refused::Load(format!("{error:#}"));
         let stores = self.backends.open(&app).await.map_err(failed)?;
-        let version = Version::load(&self.runtime, &self.host, self.compile, &stores, app).await.map_err(failed)?;
+        let version = Version::load(&self.runtime, &self.host, self.compile, &self.sources, &stores, app)
+            .await
+            .map_err(failed)?;
         for workload in &version.workloads {
             (self.on_load)(workload);
             for warning in &workload.warnings() {

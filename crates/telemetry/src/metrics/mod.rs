@@ -74,6 +74,10 @@ pub struct HostMetrics {
     pub tls_reload_failures: Counter<u64, AtomicU64>,
     /// When the first certificate expires, in seconds since 1970.
     pub tls_certificate_expiry: Gauge,
+    /// Times a workload's tag had moved and what it names now took over.
+    pub tag_updates: Counter<u64, AtomicU64>,
+    /// Times what a tag names now was refused, or could not be asked for.
+    pub tag_update_failures: Counter<u64, AtomicU64>,
     compile_seconds: Histogram,
 }
 
@@ -116,6 +120,8 @@ impl HostMetrics {
             tls_reloads: counter(registry, names::TLS_RELOADS),
             tls_reload_failures: counter(registry, names::TLS_RELOAD_FAILURES),
             tls_certificate_expiry: gauge(registry, names::TLS_CERTIFICATE_EXPIRY),
+            tag_updates: counter(registry, names::TAG_UPDATES),
+            tag_update_failures: counter(registry, names::TAG_UPDATE_FAILURES),
             compile_seconds,
         }
     }

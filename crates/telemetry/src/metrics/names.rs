@@ -59,6 +59,8 @@ names! {
     TLS_RELOADS = "samara_tls_reloads_total", "Times changed certificates were taken";
     TLS_RELOAD_FAILURES = "samara_tls_reload_failures_total", "Times changed certificates were refused and the old ones went on";
     TLS_CERTIFICATE_EXPIRY = "samara_tls_certificate_expiry_seconds", "When the first of the certificates served expires, in seconds since 1970; 0 without TLS";
+    TAG_UPDATES = "samara_tag_updates_total", "Times a tag that a workload follows had moved, and what it names now took over";
+    TAG_UPDATE_FAILURES = "samara_tag_update_failures_total", "Times a tag that a workload follows could not be followed, once per digest and reason; what served went on";
     BUILD = "samara_build_info", "The version that runs";
 }
 

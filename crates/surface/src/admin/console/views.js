@@ -265,7 +265,11 @@ function trial(watched) {
 }
 
 const madeFrom = ({ workloads, folders }) => [
-  ...workloads.map(({ name, digest }) => `${name} ${digest.replace("sha256:", "").slice(0, 8)}`),
+  ...workloads.map(({ name, digest, source, manifest, signers }) => [
+    `${name} ${digest.replace("sha256:", "").slice(0, 8)}`,
+    manifest !== undefined && `from ${source} (${manifest.slice(0, 19)})`,
+    signers.length > 0 && `signed by ${signers.join(", ")}`,
+  ].filter(Boolean).join(" ")),
   ...folders.map(({ name, path }) => `${name} ${path}`),
 ].join(", ");
 

@@ -6,7 +6,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::unix;
-use crate::deploy::{Deployed, Version as Kept};
+use crate::{
+    deploy::{Deployed, Version as Kept},
+    source::Provenance,
+};
 
 /// An app's place.
 #[derive(Debug, utoipa::IntoParams)]
@@ -155,6 +158,13 @@ pub(in crate::admin) struct Artifact {
     digest: String,
     contract: &'static str,
     shape: &'static str,
+    /// The reference it was loaded by
+    source: String,
+    /// The digest of the manifest that led to it, which is what signatures are over
+    #[serde(skip_serializing_if = "Option::is_none")]
+    manifest: Option<String>,
+    /// Whose signatures or claims a policy believes, with the kind of evidence
+    signers: Vec<String>,
 }
 
 /// A store that a version names.
@@ -228,7 +238,12 @@ impl Version {
             weight: app.weight(version.revision),
             in_flight: version.workloads.iter().map(|workload| u64::from(workload.in_flight())).sum::<u64>()
                 + version.folders.iter().map(|folder| u64::from(folder.in_flight())).sum::<u64>(),
-            workloads: version.workloads.iter().map(|workload| Artifact::of(workload)).collect(),
+            workloads: version
+                .workloads
+                .iter()
+                .zip(&version.provenances)
+                .map(|(workload, from)| Artifact::of(workload, from))
+                .collect(),
             folders: version.app.folders.iter().map(Folder::of).collect(),
             stores: version
                 .app
@@ -250,12 +265,15 @@ impl Folder {
 }
 
 impl Artifact {
-    fn of(workload: &Loaded) -> Self {
+    fn of(workload: &Loaded, from: &Provenance) -> Self {
         Self {
             name: workload.id.name.to_string(),
             digest: format!("sha256:{}", workload.digest),
             contract: workload.contract.name(),
             shape: workload.shape.as_str(),
+            source: from.reference.clone(),
+            manifest: from.manifest.clone(),
+            signers: from.signers.iter().map(|signer| format!("{}: {}", signer.evidence, signer.who)).collect(),
         }
     }
 }

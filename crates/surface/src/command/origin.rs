@@ -1,0 +1,62 @@
+//! `REF` on the command line: what to load, and what is required of it.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use samara_artifact::{Reference, registry::RegistrySettings, trust::Trust};
+use samara_model::manifest::check_host;
+
+use super::Failure;
+use crate::source::{Sourced, Sources};
+
+/// Where artifacts come from, and what they must show.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Artifacts")]
+pub struct OriginArgs {
+    /// Speak plain HTTP with this registry or web server
+    #[arg(long, value_name = "HOST[:PORT]", value_parser = host)]
+    pub insecure: Vec<String>,
+    /// A file with a `[trust]` table: what the artifact must show before anything of it is run
+    #[arg(long, value_name = "FILE")]
+    pub trust: Option<PathBuf>,
+}
+
+fn host(text: &str) -> Result<String, String> {
+    check_host(text).map(|()| text.to_owned())
+}
+
+impl OriginArgs {
+    /// The sources of a command without a host file.
+    pub(super) fn sources(&self) -> Result<Sources, Failure> {
+        let mut settings = RegistrySettings::default();
+        for host in &self.insecure {
+            settings.hosts.entry(host.clone()).or_default().insecure = true;
+        }
+        Ok(Sources::new(settings, self.policy()?))
+    }
+
+    /// What `--trust` asks for.
+    pub(super) fn policy(&self) -> Result<Trust, Failure> {
+        let trust = Trust::default();
+        let Some(file) = &self.trust else { return Ok(trust) };
+        trust.and_file(file).map_err(|error| Failure::Usage(error.into()))
+    }
+
+    /// What a person wrote, loaded.
+    pub(super) async fn load(&self, reference: &Reference) -> Result<Sourced, Failure> {
+        self.sources()?.load(reference, None).await.map_err(Failure::Usage)
+    }
+}
+
+/// Reads what a person wrote.
+pub(super) fn reference(text: &str) -> Result<Reference, Failure> {
+    Reference::parse(text).map_err(|error| Failure::Usage(error.into()))
+}
+
+/// The same, of a path that may be one of a file only.
+pub(super) fn of_path(path: &Path) -> Result<Reference, Failure> {
+    match path.to_str() {
+        Some(text) => reference(text),
+        None => Ok(Reference::File(path.to_owned())),
+    }
+}

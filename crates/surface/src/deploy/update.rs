@@ -1,0 +1,189 @@
+//! `update = "poll:30s"`: a workload follows the tag that its source names.
+//!
+//! One request asks what the tag is now. If that is something new, the app is put anew as by the admin API: pulled, verified,
+//! compiled, tried, and swapped without a dropped request. Whatever goes wrong, what served goes on, and it is told once per
+//! new digest and reason: a tag that stays bad, or a registry that stays away, fills no log. It is tried again, ever more
+//! rarely, because a signature may come after what it signs.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use samara_artifact::{Error, Reference};
+use samara_model::{
+    AppId,
+    manifest::{App, Update},
+};
+use tokio::task::JoinSet;
+
+use super::{Deployment, Put, Version};
+use crate::source;
+
+/// The time between two looks at what is due.
+const LOOK: Duration = Duration::from_millis(250);
+/// Apps whose tags are asked for at once; more wait.
+const MAX_AT_ONCE: usize = 16;
+/// A digest that was refused is tried again after so many intervals at most.
+const MAX_BACKOFF: u32 = 16;
+
+/// One app that follows tags.
+#[derive(Debug)]
+struct Followed {
+    next: Instant,
+    /// Somebody asks for it now.
+    busy: bool,
+    /// What the tags were when they were last taken over, whether or not that changed anything.
+    settled: Option<Vec<String>>,
+    /// What was told last, so that it is not told again.
+    told: Option<(Vec<String>, String)>,
+    failures: u32,
+}
+
+/// What one look at an app's tags came to.
+enum Looked {
+    /// They are what serves, or what was settled.
+    Same,
+    /// They were something else, and what became of it.
+    Moved(Vec<String>, Result<Put, String>),
+    /// They could not be asked for.
+    Unknown(String),
+}
+
+/// Follows the tags of everything that is deployed, until dropped.
+pub async fn follow_tags(deployment: &Arc<Deployment>) {
+    let mut followed: BTreeMap<AppId, Followed> = BTreeMap::new();
+    let mut looks: JoinSet<(AppId, Looked)> = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(LOOK) => {}
+            Some(Ok((id, looked))) = looks.join_next() => {
+                if let Some(one) = followed.get_mut(&id) {
+                    one.told(&id, looked, deployment);
+                }
+            }
+        }
+        let following = deployment.following();
+        followed.retain(|id, _| following.iter().any(|(other, _)| other == id));
+        for (id, version) in following {
+            let Some(interval) = interval(&version.app) else { continue };
+            let one = followed.entry(id.clone()).or_insert_with(|| Followed::new(interval));
+            if one.busy || one.next > Instant::now() || looks.len() >= MAX_AT_ONCE {
+                continue;
+            }
+            one.busy = true;
+            one.next = Instant::now() + interval * 2_u32.saturating_pow(one.failures).min(MAX_BACKOFF);
+            let (deployment, settled) = (Arc::clone(deployment), one.settled.clone());
+            looks.spawn(async move { (id, look(&deployment, &version, settled).await) });
+        }
+    }
+}
+
+/// How often an app's tags are asked for: as often as the most eager of its workloads wants.
+fn interval(app: &App) -> Option<Duration> {
+    let intervals = app.workloads.iter().filter_map(|workload| match workload.update {
+        Update::Poll(interval) => Some(interval),
+        Update::Never => None,
+    });
+    intervals.min()
+}
+
+impl Followed {
+    fn new(interval: Duration) -> Self {
+        Self { next: Instant::now() + interval, busy: false, settled: None, told: None, failures: 0 }
+    }
+
+    fn told(&mut self, id: &AppId, looked: Looked, deployment: &Deployment) {
+        self.busy = false;
+        let metrics = deployment.runtime().metrics().host();
+        let (digests, why) = match looked {
+            Looked::Same => {
+                self.failures = 0;
+                return;
+            }
+            Looked::Moved(digests, Ok(put)) => {
+                self.failures = 0;
+                self.told = None;
+                if put != Put::Unchanged {
+                    metrics.tag_updates.inc();
+                    tracing::info!(app = %id, "its tag moved to {}, which serves now", digests.join(", "));
+                }
+                self.settled = Some(digests);
+                return;
+            }
+            Looked::Moved(digests, Err(why)) => (digests, why),
+            Looked::Unknown(why) => (Vec::new(), why),
+        };
+        self.failures = self.failures.saturating_add(1);
+        let told = Some((digests, why));
+        if self.told != told {
+            metrics.tag_update_failures.inc();
+            if let Some((digests, why)) = &told {
+                let to = if digests.is_empty() { String::new() } else { format!(" to {}", digests.join(", ")) };
+                tracing::error!(app = %id, "not updated{to}, and what served goes on: {why}");
+            }
+            self.told = told;
+        }
+    }
+}
+
+async fn look(deployment: &Arc<Deployment>, version: &Version, settled: Option<Vec<String>>) -> Looked {
+    let now = match digests(deployment, &version.app).await {
+        Ok(now) => now,
+        Err(error) => return Looked::Unknown(error.to_string()),
+    };
+    let polled = version.app.workloads.iter().zip(&version.provenances);
+    let serving =
+        polled.filter(|(workload, _)| workload.update != Update::Never).map(|(_, from)| from.manifest.clone());
+    if settled.as_ref() == Some(&now) || serving.eq(now.iter().cloned().map(Some)) {
+        return Looked::Same;
+    }
+    let put = deployment.put(version.app.clone(), None).await;
+    Looked::Moved(now, put.map_err(|refused| refused.to_string()))
+}
+
+/// What the tags of an app are now: one request each, in the order of its workloads.
+async fn digests(deployment: &Deployment, app: &App) -> Result<Vec<String>, Error> {
+    let fetcher = deployment.sources().fetcher()?;
+    let mut digests = Vec::new();
+    for workload in app.workloads.iter().filter(|workload| workload.update != Update::Never) {
+        let reference: Reference = source::reference(&workload.source)?;
+        let (repository, tag) = fetcher.repository(&reference).await?;
+        digests.push(repository.resolve(&tag).await?.digest().to_string());
+    }
+    Ok(digests)
+}
+
+#[cfg(test)]
+mod tests {
+    use samara_runtime::{Compiler, CompilerSettings, PoolSize, Runtime, Worker};
+    use samara_telemetry::Metrics;
+
+    use super::*;
+
+    #[test]
+    fn what_goes_wrong_is_counted_once_per_digest_and_reason() {
+        let settings = CompilerSettings { cache: None, worker: Worker::InProcess, ..CompilerSettings::default() };
+        let runtime = Runtime::new(&[], PoolSize::small(1), Compiler::new(settings), Metrics::new());
+        let deployment = Deployment::new(Arc::new(runtime), samara_model::manifest::Host::default(), |_| {});
+        let id = AppId::new("default", "shop").expect("they are names");
+        let mut one = Followed::new(Duration::from_secs(1));
+        let failures = || deployment.runtime().metrics().host().tag_update_failures.get();
+        let refused = |digest: &str| Looked::Moved(vec![digest.to_owned()], Err("it is not trusted".to_owned()));
+        for (looked, counted, in_a_row) in [
+            (refused("sha256:a"), 1, 1),
+            (refused("sha256:a"), 1, 2),
+            (refused("sha256:b"), 2, 3),
+            (Looked::Unknown("nobody answers".to_owned()), 3, 4),
+            (Looked::Unknown("nobody answers".to_owned()), 3, 5),
+            (Looked::Same, 3, 0),
+        ] {
+            one.told(&id, looked, &deployment);
+            assert_eq!((failures(), one.failures), (counted, in_a_row));
+        }
+        one.told(&id, Looked::Moved(vec!["sha256:c".to_owned()], Ok(Put::Replaced)), &deployment);
+        assert_eq!(deployment.runtime().metrics().host().tag_updates.get(), 1);
+        assert_eq!(one.settled, Some(vec!["sha256:c".to_owned()]));
+    }
+}
