@@ -9,8 +9,13 @@ mod report;
 mod rounds;
 mod scale;
 mod server;
+mod stalls;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::PathBuf,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, ensure};
 use clap::Parser;
@@ -21,6 +26,7 @@ use crate::{
     report::{Goal, Scene, Table},
     rounds::Plan,
     server::Recipe,
+    stalls::Stalls,
 };
 
 /// Names in tables.
@@ -283,6 +289,8 @@ fn latency(programs: &Programs, tables: &[Table], options: &Options) -> anyhow::
     let per_second = most * OFFERED_SHARE;
     let offer =
         Offer { core: options.client_core, connections: options.connections, per_second, seconds: options.seconds };
+    let stalls = Stalls::of(options.server_core, Duration::from_secs(options.seconds))?;
+    eprintln!("  the server's core without a server: {stalls}");
     let scenarios = scenarios(programs)?;
     let mut p99s = [Vec::new(), Vec::new()];
     let recipes: Vec<_> = scenarios.iter().take(1).flat_map(|(_, recipes)| recipes.iter().take(2)).collect();
@@ -290,10 +298,13 @@ fn latency(programs: &Programs, tables: &[Table], options: &Options) -> anyhow::
         recipes.iter().map(|recipe| recipe.start(options.server_core)).collect::<anyhow::Result<_>>()?;
     for _ in 0..options.rounds {
         for ((recipe, server), p99s) in recipes.iter().zip(&servers).zip(&mut p99s) {
+            let (began, cpu) = (Instant::now(), server.cpu()?);
             let seen = offer.run(server.address, recipe.path)?;
+            let busy = (server.cpu()? - cpu).as_secs_f64() / began.elapsed().as_secs_f64();
             eprintln!(
-                "  {} at {per_second:.0} a second: p50 {:.0} us, p99 {:.0} us, worst {:.1} ms of {}",
+                "  {} at {per_second:.0} a second, {:.0} % busy: p50 {:.0} us, p99 {:.0} us, worst {:.1} ms of {}",
                 recipe.name,
+                busy * 100.0,
                 seen.p50.as_secs_f64() * 1e6,
                 seen.p99.as_secs_f64() * 1e6,
                 seen.worst.as_secs_f64() * 1e3,
