@@ -6,10 +6,11 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use wasmparser::{FunctionBody, VisitOperator, VisitSimdOperator, WasmFeatures};
 
 /// What the function bodies of a module, and of all modules nested in it, look like to a compiler.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CompileEstimate {
     /// Functions with a body.
     pub functions: u64,

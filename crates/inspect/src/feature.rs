@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use wasmparser::WasmFeatures;
 
 /// A feature's name as people write it: `gc`, `relaxed-simd`.
@@ -67,6 +68,22 @@ const TABLE: &[(FeatureName, WasmFeatures)] = &[
 /// A set of features.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Features(pub(crate) WasmFeatures);
+
+impl Serialize for Features {
+    /// As their names.
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(self.names())
+    }
+}
+
+impl<'de> Deserialize<'de> for Features {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let names = Vec::<String>::deserialize(from)?;
+        let known =
+            |name: &String| flag(name).ok_or_else(|| D::Error::custom(format!("no feature is called `{name}`")));
+        names.iter().map(known).collect::<Result<WasmFeatures, _>>().map(Self)
+    }
+}
 
 impl Default for Features {
     fn default() -> Self {

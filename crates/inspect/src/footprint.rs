@@ -4,8 +4,10 @@
 //! instantiations written in the component, through nested components and aliases of modules. What is only known
 //! when it is linked (imported modules, adapters the engine generates between components) is not in it.
 
+use serde::{Deserialize, Serialize};
+
 /// What one instance takes, as far as the file says.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Footprint {
     /// Core instances.
     pub core_instances: u64,

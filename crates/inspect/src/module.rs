@@ -5,6 +5,8 @@
 
 use std::{fmt, sync::Arc};
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 use crate::{CompileEstimate, Features, Footprint};
 
 /// Bytes of the largest file that is read.
@@ -16,7 +18,7 @@ pub const MAX_NESTING: usize = 64;
 pub const MAX_ITEMS: usize = 100_000;
 
 /// Which of the two formats of WebAssembly the bytes have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Encoding {
     /// A core module: numbers and linear memory.
     Core,
@@ -35,7 +37,7 @@ impl Encoding {
 }
 
 /// The type of a core value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ValueType {
     /// 32-bit integer.
     I32,
@@ -86,7 +88,7 @@ impl From<wasmparser::ValType> for ValueType {
 }
 
 /// The type of a core function.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Signature {
     /// What it takes.
     pub params: Vec<ValueType>,
@@ -124,7 +126,7 @@ impl fmt::Display for Signature {
 }
 
 /// A linear memory.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {
     /// Pages it starts with.
     pub min_pages: u64,
@@ -164,7 +166,7 @@ impl Memory {
 }
 
 /// A table of references.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Table {
     /// Elements it starts with.
     pub min_elements: u64,
@@ -188,7 +190,7 @@ impl Table {
 }
 
 /// A global variable's type.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Global {
     /// What it holds.
     pub value: ValueType,
@@ -197,7 +199,7 @@ pub struct Global {
 }
 
 /// A function of a component, as WIT writes it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WitFunction {
     /// Its name: `add`, `[method]request.path`.
     pub name: String,
@@ -210,9 +212,10 @@ pub struct WitFunction {
 }
 
 /// What is imported or exported.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Item {
     /// A core function.
+    #[serde(with = "shared")]
     Function(Arc<Signature>),
     /// A linear memory.
     Memory(Memory),
@@ -221,6 +224,7 @@ pub enum Item {
     /// A global.
     Global(Global),
     /// An exception's tag.
+    #[serde(with = "shared")]
     Tag(Arc<Signature>),
     /// A component's function outside any interface.
     WitFunction(WitFunction),
@@ -255,7 +259,7 @@ impl Item {
 }
 
 /// Something the guest asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Import {
     /// A core import's module: `wasi_snapshot_preview1`. Empty in a component.
     pub module: String,
@@ -273,7 +277,7 @@ impl Import {
 }
 
 /// Something the guest offers.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Export {
     /// Its name: `_start`, `wasi:http/incoming-handler@0.2.9`.
     pub name: String,
@@ -282,7 +286,7 @@ pub struct Export {
 }
 
 /// A part of the file. Together with their headers, the parts are the whole file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Section {
     /// `type`, `code`, `custom name`, `core module`.
     pub name: String,
@@ -293,7 +297,7 @@ pub struct Section {
 }
 
 /// The facts of one module or component.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Module {
     /// Core module or component.
     pub encoding: Encoding,
@@ -385,6 +389,19 @@ impl Module {
     /// Whether a custom section of this name is in the file, at any depth.
     pub fn has_custom_section(&self, name: &str) -> bool {
         self.custom_sections.iter().any(|known| known == name)
+    }
+}
+
+/// A signature that many items share, written out for each.
+mod shared {
+    use super::{Arc, Deserialize, Deserializer, Serialize, Serializer, Signature};
+
+    pub(super) fn serialize<S: Serializer>(signature: &Arc<Signature>, to: S) -> Result<S::Ok, S::Error> {
+        signature.as_ref().serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Arc<Signature>, D::Error> {
+        Signature::deserialize(from).map(Arc::new)
     }
 }
 

@@ -42,7 +42,7 @@ pub struct Runtime {
     metrics: Arc<Metrics>,
     tenants: Mutex<HashMap<Tenant, Arc<TenantAccount>>>,
     workloads: RwLock<Vec<std::sync::Weak<Workload>>>,
-    linkers: Mutex<HashMap<LinkerKey, Linker>>,
+    linkers: Mutex<HashMap<LinkerKey, Arc<Linker>>>,
 }
 
 impl fmt::Debug for Runtime {
@@ -58,7 +58,6 @@ struct LinkerKey {
     component: bool,
 }
 
-#[derive(Clone)]
 enum Linker {
     Module(wasmtime::Linker<Guest>),
     Component(component::Linker<Guest>),
@@ -188,8 +187,8 @@ impl Runtime {
     /// `Fault::Config` names what is refused and what would fix it.
     pub async fn load(self: &Arc<Self>, definition: Definition) -> Result<Arc<Workload>, Fault> {
         let id = &definition.id;
-        let module =
-            Module::read(&definition.bytes).map_err(|error| Fault::Config(format!("workload `{id}`: {error}")))?;
+        let module = self.compiler.read(&definition.bytes).await?;
+        let module = module.map_err(|error| Fault::Config(format!("workload `{id}`: {error}")))?;
         let (contract, fit) = choose(self.contracts, &module, definition.contract.as_deref(), &definition.shapes)
             .map_err(|why| Fault::Config(format!("workload `{id}`: {why}")))?;
         let mut warnings = check_needs(contract, &module, &definition)?;
@@ -340,20 +339,22 @@ impl Runtime {
             warnings.push(format!("it imports what this host does not provide; calling it fails: {missing}"));
             Ok(())
         };
-        match (code, linker) {
-            (Code::Module(module), Linker::Module(mut linker)) => {
+        // The linker is copied, with its hundreds of functions, only for those who need stubs of their own in it.
+        match (code, &*linker) {
+            (Code::Module(module), Linker::Module(linker)) => {
                 let pre = match linker.instantiate_pre(module) {
                     Ok(pre) => pre,
                     Err(error) => {
                         stubbed(&format!("{error:#}"))?;
+                        let mut linker = linker.clone();
                         linker.define_unknown_imports_as_traps(module).map_err(|error| format!("{error:#}"))?;
                         linker.instantiate_pre(module).map_err(|error| format!("{error:#}"))?
                     }
                 };
                 Ok(Linked::Module(pre))
             }
-            (Code::Component(component), Linker::Component(mut linker)) => {
-                let (pre, missing) = unknown::link(&mut linker, component).map_err(|error| format!("{error:#}"))?;
+            (Code::Component(component), Linker::Component(linker)) => {
+                let (pre, missing) = unknown::link(linker, component).map_err(|error| format!("{error:#}"))?;
                 if !missing.is_empty() {
                     stubbed(&missing.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "))?;
                 }
@@ -369,10 +370,10 @@ impl Runtime {
         contract: &'static dyn Contract,
         engine: &EngineHandle,
         component: bool,
-    ) -> wasmtime::Result<Linker> {
+    ) -> wasmtime::Result<Arc<Linker>> {
         let key = LinkerKey { contract: contract.name(), engine: engine.key, component };
         if let Some(linker) = self.linkers.lock().get(&key) {
-            return Ok(linker.clone());
+            return Ok(Arc::clone(linker));
         }
         let linker = if component {
             let mut linker = component::Linker::new(&engine.engine);
@@ -385,7 +386,8 @@ impl Runtime {
             contract.link(LinkTarget::Module(&mut linker))?;
             Linker::Module(linker)
         };
-        self.linkers.lock().insert(key, linker.clone());
+        let linker = Arc::new(linker);
+        self.linkers.lock().insert(key, Arc::clone(&linker));
         Ok(linker)
     }
 }

@@ -7,6 +7,8 @@
 //! wasmtime's `define_unknown_imports_as_traps` cannot be used for components: for an import of another patch version it
 //! defines a second set of resources beside the real one, and then neither links.
 
+use std::borrow::Cow;
+
 use wasmtime::component::{
     Component, Linker, LinkerInstance, ResourceType, Type, Val,
     types::{ComponentFunc, ComponentInstance, ComponentItem},
@@ -23,10 +25,11 @@ const REFUSALS: &[&str] =
 /// # Errors
 /// An import is there but of another type, which a stub cannot mend.
 pub(crate) fn link(
-    linker: &mut Linker<Guest>,
+    linker: &Linker<Guest>,
     component: &Component,
 ) -> wasmtime::Result<(wasmtime::component::InstancePre<Guest>, Vec<String>)> {
     let mut stubbed: Vec<String> = Vec::new();
+    let mut linker = Cow::Borrowed(linker);
     loop {
         let error = match linker.instantiate_pre(component) {
             Ok(pre) => return Ok((pre, stubbed)),
@@ -45,9 +48,9 @@ pub(crate) fn link(
         let name = name.to_owned();
         match item.ty {
             ComponentItem::ComponentInstance(instance) => {
-                stub_instance(&mut linker.instance(&name)?, &name, &instance, component)?;
+                stub_instance(&mut linker.to_mut().instance(&name)?, &name, &instance, component)?;
             }
-            ComponentItem::ComponentFunc(ty) => stub_function(&mut linker.root(), &name, &name, &ty)?,
+            ComponentItem::ComponentFunc(ty) => stub_function(&mut linker.to_mut().root(), &name, &name, &ty)?,
             _ => return Err(error),
         }
         stubbed.push(name);

@@ -164,3 +164,25 @@ fn of_several_exported_versions_the_newest_counts() {
         assert_eq!(module.exports_interface("wasi:cli/run"), Some(expected), "{versions:?}");
     }
 }
+
+/// The host keeps facts beside the code: what comes back must be what was read.
+#[test]
+fn facts_come_back_from_json_as_they_were() {
+    let guests = |kind: &str, name: &str| {
+        let path = format!("{}/../../guests/{kind}/{name}/{name}.wasm", env!("CARGO_MANIFEST_DIR"));
+        (name.to_owned(), std::fs::read(path).unwrap())
+    };
+    for (name, bytes) in [
+        ("module".to_owned(), wasm(MODULE)),
+        ("component".to_owned(), wasm(COMPONENT)),
+        guests("wasi_http", "wstd-hello"),
+        guests("wasi_http", "http-p3"),
+        guests("wasi_cli", "cli-p1"),
+        guests("function", "shapes"),
+    ] {
+        let module = Module::read(&bytes).unwrap();
+        let json = serde_json::to_vec(&module).unwrap();
+        let back: Module = serde_json::from_slice(&json).unwrap();
+        assert_eq!(format!("{back:?}"), format!("{module:?}"), "{name}");
+    }
+}

@@ -189,22 +189,33 @@ impl CodeCache {
         Ok(Some(CheckedFile { file, code_bytes: trailer.code_bytes }))
     }
 
+    /// A hash under the cache's key, for one use of it.
+    pub(super) fn keyed(&self, purpose: &[u8; 8]) -> blake3::Hasher {
+        let mut hasher = blake3::Hasher::new_keyed(&self.key.0);
+        hasher.update(purpose);
+        hasher
+    }
+
     /// Stores code under its name, replacing whatever has it, and keeps the cache within its bound.
     pub(super) fn store(&self, id: &CodeId, code: &[u8]) -> io::Result<()> {
         let mut seal = Seal::new(&self.key.0, id, code.len() as u64);
         seal.update(code);
+        self.write(&entry::file_name(id), &[code, &seal.trailer()])
+    }
+
+    /// Writes a whole file, replacing whatever has its name, and keeps the cache within its bound.
+    pub(super) fn write(&self, name: &str, parts: &[&[u8]]) -> io::Result<()> {
         // Process numbers repeat in other namespaces that share this directory; random names do not.
-        let name = format!("{UNFINISHED}{}", hex(&random::<16>()?));
+        let unfinished = format!("{UNFINISHED}{}", hex(&random::<16>()?));
         let write = || {
-            let mut file = create(&self.directory, &name)?;
-            file.write_all(code)?;
-            file.write_all(&seal.trailer())?;
+            let mut file = create(&self.directory, &unfinished)?;
+            parts.iter().try_for_each(|part| file.write_all(part))?;
             drop(file);
-            Ok(rustix::fs::renameat(&self.directory, &name, &self.directory, entry::file_name(id))?)
+            Ok(rustix::fs::renameat(&self.directory, &unfinished, &self.directory, name)?)
         };
         let written: io::Result<()> = write();
         if written.is_err() {
-            let _ = rustix::fs::unlinkat(&self.directory, &name, AtFlags::empty());
+            let _ = rustix::fs::unlinkat(&self.directory, &unfinished, AtFlags::empty());
         }
         written?;
         self.gc(self.max_bytes, None).map(drop)
@@ -271,7 +282,7 @@ fn read_key(directory: &OwnedFd) -> Result<Option<Key>, Rejected> {
 }
 
 /// Notes that an entry was used, in its modification time: access times are often not kept.
-fn touch(file: impl AsFd, stat: &Stat) {
+pub(super) fn touch(file: impl AsFd, stat: &Stat) {
     let age = SystemTime::now().duration_since(last_used(stat)).unwrap_or_default();
     if age.as_secs() >= TOUCH_SECONDS {
         let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };

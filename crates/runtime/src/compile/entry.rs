@@ -12,7 +12,10 @@
 
 use samara_inspect::Encoding;
 
-use super::code::{CodeId, EngineHash, hex};
+use super::{
+    code::{CodeId, EngineHash, hex},
+    facts,
+};
 use crate::{CodeKind, Tier};
 
 /// Bytes of a trailer.
@@ -35,9 +38,10 @@ pub(super) fn file_name(id: &CodeId) -> String {
     format!("{}-{engine}-{encoding}{SUFFIX}", hex(&id.artifact))
 }
 
-/// Whether a file of this name could be an entry. Files of other names in the directory are left alone.
+/// Whether a file of this name could be an entry, or the facts of an artifact. Files of other names in the directory are left alone.
 pub(super) fn is_entry_name(name: &str) -> bool {
-    name.len() <= 128 && name.split('-').next().is_some_and(|hex| hex.len() == 64) && name.ends_with(SUFFIX)
+    let ours = name.ends_with(SUFFIX) || name.ends_with(facts::SUFFIX);
+    name.len() <= 128 && name.split('-').next().is_some_and(|hex| hex.len() == 64) && ours
 }
 
 /// What a file says it is, and its proof.

@@ -1,6 +1,6 @@
 //! From verified WebAssembly to code that an engine can run: the cache, then a compiler in a process of its own.
 //!
-//! Read in this order: [`Compiler::code`] here; `cache.rs` and `entry.rs` for what is on disk and why it is trusted;
+//! Read in this order: [`Compiler::code`] here; `cache.rs`, `entry.rs` and `facts.rs` for what is on disk and why it is trusted;
 //! `spawn.rs` and `worker.rs` for the two sides of a compilation; `code.rs` for the two `unsafe` calls.
 //!
 //! Compiling the same module many times at once is one compilation: the first to ask starts it, the others wait for
@@ -10,6 +10,7 @@
 mod cache;
 mod code;
 mod entry;
+mod facts;
 mod order;
 mod spawn;
 mod sweep;
@@ -35,7 +36,7 @@ use futures::{
     future::{BoxFuture, Shared, WeakShared},
 };
 use parking_lot::Mutex;
-use samara_inspect::{CompileEstimate, Encoding, Module, Report};
+use samara_inspect::{CompileEstimate, Encoding, Module, ReadError, Report};
 use samara_model::{Fault, format_bytes, format_duration};
 use samara_telemetry::HostMetrics;
 use tokio::sync::Semaphore;
@@ -47,11 +48,15 @@ pub use worker::run_worker;
 
 use crate::EngineHandle;
 use code::{Artifact, CodeId, Compiled, EngineHash, hex, unhex};
+use facts::Facts;
 use order::Order;
 use worker::Refusal;
 
 /// How far an estimate must be over a limit before it is believed without trying. Estimates are rough; limits hold.
 const CERTAIN: u32 = 4;
+
+/// Bytes of an artifact from which reading it takes a thread of its own: a smaller one is read in less than a millisecond.
+const LARGE_BYTES: usize = 256 << 10;
 
 /// What one compilation may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,6 +129,8 @@ pub struct CompilerSettings {
 pub struct CompileCounters {
     /// Loads answered from the cache.
     pub hits: AtomicU64,
+    /// Artifacts that were not read because what was read of them before was in the cache.
+    pub facts: AtomicU64,
     /// Entries of the cache that failed a check and were not used.
     pub rejected: AtomicU64,
     /// Loads that waited for a compilation that somebody else had started.
@@ -146,7 +153,22 @@ pub struct Compiler {
 }
 
 /// A load under way: its cache look-up, and its compilation if that finds nothing.
-type Flight = BoxFuture<'static, Result<Arc<Artifact>, CompileError>>;
+type Flight = BoxFuture<'static, Result<Produced, CompileError>>;
+
+/// What a load under way comes to.
+#[derive(Clone)]
+struct Produced {
+    artifact: Arc<Artifact>,
+    /// What was found in the cache, loaded already for the engine of whoever asked first: one way to another thread and back
+    /// for both.
+    loaded: Option<(wasmtime::Engine, Code)>,
+}
+
+impl From<Artifact> for Produced {
+    fn from(artifact: Artifact) -> Self {
+        Self { artifact: Arc::new(artifact), loaded: None }
+    }
+}
 
 /// Why there is no code; shared by all who waited for it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -201,6 +223,18 @@ impl Compiler {
         self.inner.cache.as_ref()
     }
 
+    /// What can be read in an artifact; of a large one perhaps from the cache.
+    ///
+    /// # Errors
+    /// It is not WebAssembly, or over a bound of the reader.
+    pub async fn read(&self, bytes: &Bytes) -> Result<Result<Module, ReadError>, CompileError> {
+        if bytes.len() < LARGE_BYTES {
+            return Ok(self.inner.read(bytes));
+        }
+        let (inner, bytes) = (Arc::clone(&self.inner), bytes.clone());
+        blocking(move || inner.read(&bytes)).await
+    }
+
     /// The code of `module`, whose bytes are `bytes`, for `engine`: from the cache, or compiled.
     ///
     /// # Errors
@@ -211,8 +245,11 @@ impl Compiler {
         let Some(id) = id else {
             return Err(CompileError::Host("the module to compile is not the one that was read".to_owned()));
         };
-        let artifact = self.flight(id, module, bytes).await?;
         let engine = engine.engine.clone();
+        let Produced { artifact, loaded } = self.flight(id, &engine, module, bytes).await?;
+        if let Some((_, code)) = loaded.filter(|(of, _)| wasmtime::Engine::same(of, &engine)) {
+            return Ok(code);
+        }
         let loaded = blocking(move || artifact.load(&engine, id.encoding)).await?;
         loaded.map_err(|error| refused(&id, &error))
     }
@@ -229,7 +266,7 @@ impl Compiler {
     }
 
     /// The load under way for this code, or a new one.
-    fn flight(&self, id: CodeId, module: &Module, bytes: &Bytes) -> Shared<Flight> {
+    fn flight(&self, id: CodeId, engine: &wasmtime::Engine, module: &Module, bytes: &Bytes) -> Shared<Flight> {
         let mut flights = self.flights.lock();
         if let Some(flight) = flights.get(&id).and_then(WeakShared::upgrade) {
             self.inner.counters.joined.fetch_add(1, Relaxed);
@@ -238,7 +275,7 @@ impl Compiler {
         // Nobody waits for those any more; they ended, or were given up.
         flights.retain(|_, flight| flight.upgrade().is_some());
         let inner = Arc::clone(&self.inner);
-        let flight = inner.produce(id, module.compile.clone(), bytes.clone()).boxed().shared();
+        let flight = inner.produce(id, engine.clone(), module.compile.clone(), bytes.clone()).boxed().shared();
         if let Some(weak) = flight.downgrade() {
             flights.insert(id, weak);
         }
@@ -264,16 +301,36 @@ impl Inner {
         }
     }
 
+    fn read(&self, wasm: &[u8]) -> Result<Module, ReadError> {
+        let Some(facts) = self.cache.as_ref().and_then(|cache| Facts::of(cache, wasm)) else {
+            return Module::read(wasm);
+        };
+        if let Some(module) = facts.find() {
+            self.counters.facts.fetch_add(1, Relaxed);
+            return Ok(module);
+        }
+        let module = Module::read(wasm)?;
+        facts.keep(&module);
+        Ok(module)
+    }
+
     /// Everything between a name and code that can be loaded.
     async fn produce(
         self: Arc<Self>,
         id: CodeId,
+        engine: wasmtime::Engine,
         estimate: CompileEstimate,
         wasm: Bytes,
-    ) -> Result<Arc<Artifact>, CompileError> {
+    ) -> Result<Produced, CompileError> {
         let this = Arc::clone(&self);
-        if let Some(found) = blocking(move || this.look_up(&id)).await? {
-            return Ok(Arc::new(found));
+        let look_up = move || {
+            let artifact = this.look_up(&id)?;
+            // Whoever asked tries again and tells why, if the engine refuses it.
+            let loaded = artifact.load(&engine, id.encoding).ok().map(|code| (engine, code));
+            Some(Produced { artifact: Arc::new(artifact), loaded })
+        };
+        if let Some(found) = blocking(look_up).await? {
+            return Ok(found);
         }
         let compiled = match self.exceeded(&estimate) {
             Some(limit) => {
@@ -288,7 +345,7 @@ impl Inner {
                 metrics.compile_failures.inc();
             });
         })?;
-        blocking(move || Arc::new(self.keep(&id, compiled))).await
+        blocking(move || self.keep(&id, compiled).into()).await
     }
 
     fn look_up(&self, id: &CodeId) -> Option<Artifact> {

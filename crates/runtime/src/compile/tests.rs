@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::{CodeKind, EngineKey, Engines, PoolSize};
 
-fn private_directory() -> TempDir {
+pub(super) fn private_directory() -> TempDir {
     tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o700)).tempdir().unwrap()
 }
 
@@ -28,7 +28,7 @@ fn engine(concurrency: bool, pooled: bool) -> Arc<EngineHandle> {
     ENGINES.get(EngineKey { code: CodeKind { concurrency, ..CodeKind::default() }, pooled }).unwrap()
 }
 
-fn wasm(text: &str) -> Bytes {
+pub(super) fn wasm(text: &str) -> Bytes {
     samara_inspect::read_any(text.as_bytes(), None).unwrap().into_owned().into()
 }
 
@@ -37,7 +37,7 @@ fn answering(number: u32) -> Bytes {
     wasm(&format!("(module (memory (export \"memory\") 1) (func (export \"answer\") (result i32) i32.const {number}))"))
 }
 
-fn compiler(cache: Option<&Path>, worker: Worker) -> Compiler {
+pub(super) fn compiler(cache: Option<&Path>, worker: Worker) -> Compiler {
     let cache = cache.map(|directory| CodeCache::open(directory).unwrap());
     Compiler::new(CompilerSettings { cache, worker, ..CompilerSettings::default() })
 }
@@ -129,7 +129,7 @@ async fn check_refused(spoil: impl FnOnce(&Path)) {
 }
 
 /// Replaces a file by one with other contents and the mode the cache gives.
-fn rewrite(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+pub(super) fn rewrite(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
     let mut bytes = fs::read(path).unwrap();
     change(&mut bytes);
     fs::remove_file(path).unwrap();
