@@ -1,6 +1,7 @@
 //! Compares samara with native hyper and `wasmtime serve`: one core each for server and client, servers in turn, CPU per
 //! request from the kernel. See `benches/README.md` for what the figures mean.
 
+mod first;
 mod load;
 mod offered;
 mod once;
@@ -12,7 +13,7 @@ mod server;
 mod stalls;
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -93,6 +94,9 @@ struct Options {
     /// Only the first scenario, which the goals are about
     #[arg(long)]
     quick: bool,
+    /// Only first answers: of modules never seen, and of those in the code cache
+    #[arg(long, conflicts_with = "quick")]
+    first: bool,
     /// Write the figures there too
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -112,6 +116,9 @@ struct Programs {
 
 fn main() -> anyhow::Result<ExitCode> {
     let options = Options::parse();
+    if options.first {
+        return first_only(&options);
+    }
     load::check_tools()?;
     ensure!(options.server_core != options.client_core, "server and client need a core each");
     let programs = Programs {
@@ -148,16 +155,52 @@ fn main() -> anyhow::Result<ExitCode> {
         goals.extend(start_goal(&once));
         goals.extend(latency(&programs, &tables, &options)?);
         goals.extend(crowd(&programs, &options, &load)?);
+        goals.extend(first(&programs.samara, &mut once)?);
     }
+    tell(&options, &scene, &tables, &once, &goals)
+}
+
+/// First answers need no peers.
+fn first_only(options: &Options) -> anyhow::Result<ExitCode> {
+    let samara = options.samara.clone().map_or_else(peers::samara, Ok)?;
+    let scene = Scene::now();
+    scene.print();
+    let mut once = Vec::new();
+    let goals = first(&samara, &mut once)?;
+    tell(options, &scene, &[], &once, &goals)
+}
+
+/// What a module's first answer takes in a running host.
+fn first(samara: &Path, once: &mut Vec<(String, Duration)>) -> anyhow::Result<Vec<Goal>> {
+    eprintln!("first answers in a running host");
+    let scratch = once::scratch()?.join("samara-bench-scratch");
+    std::fs::create_dir_all(&scratch)?;
+    let hello = PathBuf::from(guest("wasi_http/http-hello/http-hello.wasm")?);
+    let all = first::first_answers(samara, &hello, &scratch)?;
+    for first::First { name, first, warm } in &all {
+        once.push((format!("first answer, {name}"), *first));
+        once.push((format!("warm answer, {name}"), *warm));
+    }
+    Ok(first::goals(&all))
+}
+
+/// Prints what is no table, and keeps everything if asked to.
+fn tell(
+    options: &Options,
+    scene: &Scene,
+    tables: &[Table],
+    once: &[(String, Duration)],
+    goals: &[Goal],
+) -> anyhow::Result<ExitCode> {
     println!();
-    for (name, time) in &once {
-        println!("{name}: {:.1} ms", time.as_secs_f64() * 1e3);
+    for (name, time) in once {
+        println!("{name}: {:.2} ms", time.as_secs_f64() * 1e3);
     }
-    for goal in &goals {
+    for goal in goals {
         println!("{}: {:.2}, {}", goal.text, goal.value, if goal.holds { "holds" } else { "MISSED" });
     }
     if let Some(path) = &options.json {
-        let text = serde_json::to_string_pretty(&report::to_json(&scene, &tables, &once, &goals))?;
+        let text = serde_json::to_string_pretty(&report::to_json(scene, tables, once, goals))?;
         std::fs::write(path, text + "\n").with_context(|| format!("writing `{}`", path.display()))?;
     }
     let missed = options.check && goals.iter().any(|goal| !goal.holds);
@@ -230,7 +273,7 @@ fn guest(path: &str) -> anyhow::Result<String> {
 }
 
 /// What happens once in a process.
-fn once(programs: &Programs, core: usize) -> anyhow::Result<Vec<(String, std::time::Duration)>> {
+fn once(programs: &Programs, core: usize) -> anyhow::Result<Vec<(String, Duration)>> {
     let (bytes, inspected) = once::inspect(&programs.samara)?;
     let mut times = vec![(format!("samara inspect, a module of {:.1} MB", bytes as f64 / 1e6), inspected)];
     let scenarios = scenarios(programs)?;
@@ -277,7 +320,7 @@ fn goals(tables: &[Table]) -> Vec<Goal> {
     .collect()
 }
 
-fn start_goal(once: &[(String, std::time::Duration)]) -> Option<Goal> {
+fn start_goal(once: &[(String, Duration)]) -> Option<Goal> {
     let start = once.iter().find(|(name, _)| name.starts_with("samara, from start"));
     let milliseconds = start.map(|(_, time)| time.as_secs_f64() * 1e3);
     Goal::most("milliseconds from start to the first answer, at most 15", milliseconds, MOST_START_MS)

@@ -126,7 +126,7 @@ impl Connection {
 pub(crate) fn whole(bytes: &[u8]) -> anyhow::Result<bool> {
     let text = String::from_utf8_lossy(bytes);
     let Some((head, body)) = text.split_once("\r\n\r\n") else { return Ok(false) };
-    ensure!(head.starts_with("HTTP/1.1 200"), "it answered `{}`", head.lines().next().unwrap_or_default());
+    ensure!(head.starts_with("HTTP/1.1 2"), "it answered `{}`", head.lines().next().unwrap_or_default());
     let length = head.lines().find_map(|line| {
         let (name, value) = line.split_once(':')?;
         name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?

@@ -31,7 +31,7 @@ pub(crate) fn first_answer(recipe: &Recipe, core: usize) -> anyhow::Result<Durat
 
 /// `samara inspect` of a large module: the size of the module, and the time until the process has ended.
 pub(crate) fn inspect(samara: &Path) -> anyhow::Result<(usize, Duration)> {
-    let module = large_module();
+    let module = large_module(FUNCTIONS, 0);
     let path = scratch()?.join("large.wasm");
     std::fs::write(&path, &module).with_context(|| format!("writing `{}`", path.display()))?;
     let times: Vec<f64> = (0..STARTS)
@@ -51,15 +51,16 @@ pub(crate) fn scratch() -> anyhow::Result<PathBuf> {
     Ok(program.parent().map(Path::to_owned).unwrap_or_default())
 }
 
-/// A module of about 5 MB: many named functions of arithmetic and memory accesses, and data.
-fn large_module() -> Vec<u8> {
+/// A module of many named functions of arithmetic, and data: about 5 MB for 8,000 functions. Seeds that differ by more
+/// than 7 make modules of which no function is the same.
+pub(crate) fn large_module(count: u32, seed: u32) -> Vec<u8> {
     let mut types = TypeSection::new();
     types.ty().function([ValType::I32, ValType::I32], [ValType::I32]);
     let (mut functions, mut code, mut names) = (FunctionSection::new(), CodeSection::new(), NameMap::new());
-    for index in 0..FUNCTIONS {
+    for index in 0..count {
         functions.function(0);
         names.append(index, &format!("module::part_{}::function_{index}", index % 97));
-        code.function(&body(index));
+        code.function(&body(index.wrapping_add(seed.wrapping_mul(0x9e37))));
     }
     let memory_type = MemoryType { minimum: 32, maximum: None, memory64: false, shared: false, page_size_log2: None };
     let mut memories = MemorySection::new();
@@ -67,7 +68,8 @@ fn large_module() -> Vec<u8> {
     let mut exports = ExportSection::new();
     exports.export("run", ExportKind::Func, 0);
     let mut data = DataSection::new();
-    data.active(0, &ConstExpr::i32_const(0), (0..DATA_BYTES).map(|byte| (byte % 251) as u8));
+    let data_bytes = DATA_BYTES / FUNCTIONS as usize * count as usize;
+    data.active(0, &ConstExpr::i32_const(0), (0..data_bytes).map(|byte| (byte % 251) as u8));
     let mut all_names = NameSection::new();
     all_names.functions(&names);
     let mut module = Module::new();
@@ -92,7 +94,7 @@ fn body(index: u32) -> Function {
 mod tests {
     #[test]
     fn the_large_module_is_about_five_megabytes() {
-        let bytes = super::large_module().len();
+        let bytes = super::large_module(super::FUNCTIONS, 0).len();
         assert!((4_800_000..5_600_000).contains(&bytes), "{bytes}");
     }
 }

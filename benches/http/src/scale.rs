@@ -89,7 +89,7 @@ pub(crate) fn tenants(
 }
 
 /// The same component with a custom section, so that its digest is another's.
-fn distinct(component: &[u8], number: usize) -> Vec<u8> {
+pub(crate) fn distinct(component: &[u8], number: usize) -> Vec<u8> {
     let mut bytes = component.to_vec();
     let name = format!("bench {number}");
     let section = CustomSection { name: name.into(), data: [][..].into() };
