@@ -87,7 +87,7 @@ fn measure(samara: &Path, hello: &Path, folder: &Path) -> anyhow::Result<Vec<Fir
     let seed = u32::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() & 0x7fff_ffff)?;
     let mut host = Host::start(samara, folder)?;
     let mut all = Vec::new();
-    for (compile, seed) in [("optimized", seed), ("tiered", seed ^ 0x4000_0000)] {
+    for (compile, seed) in [("optimized", seed), ("tiered", seed.wrapping_add(1_000))] {
         // What one of the two has compiled is not new to the other.
         let small = |load: usize| distinct(&hello, seed as usize + load);
         let name = format!("small, never seen, {compile}");
@@ -173,6 +173,7 @@ impl Host {
         cached: bool,
     ) -> anyhow::Result<First> {
         let (mut firsts, mut warms) = (Vec::new(), Vec::new());
+        let before = self.cache_hits()?;
         for load in 0..=loads {
             let bytes = module(load);
             let path = self.folder.join(if cached { "cached.wasm" } else { "new.wasm" });
@@ -184,6 +185,9 @@ impl Host {
                 warms.push(warm.as_secs_f64());
             }
         }
+        let found = self.cache_hits()? - before;
+        let expected = if cached { loads as u64 } else { 0 };
+        ensure!(found == expected, "{name}: {found} of {loads} modules were in the cache, not {expected}");
         let time = |times| Duration::from_secs_f64(median(times));
         let first = First { name, first: time(firsts), warm: time(warms) };
         eprintln!(
@@ -216,6 +220,13 @@ impl Host {
         // Whoever compiles in the background for it stops.
         self.change("DELETE", &app, "")?;
         Ok((first, Duration::from_secs_f64(median(warm))))
+    }
+
+    /// How often code was found in the cache: what was never seen is not.
+    fn cache_hits(&mut self) -> anyhow::Result<u64> {
+        let page = exchange(&mut self.admin, "GET /metrics HTTP/1.1\r\nhost: 127.0.0.1\r\n", "")?;
+        let line = page.lines().find_map(|line| line.strip_prefix("samara_code_cache_hits_total "));
+        line.context("it does not count what it finds in its cache")?.trim().parse().context("reading a count")
     }
 
     fn change(&mut self, method: &str, app: &str, manifest: &str) -> anyhow::Result<()> {
