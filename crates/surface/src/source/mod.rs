@@ -126,7 +126,8 @@ impl Sources {
                 Ok(Looked { bytes: Some(bytes), verdict })
             }
             _ => {
-                let looked = self.fetcher()?.look(reference, trust, progress).await?;
+                // It holds what a pull is at: too much for the stack of every caller.
+                let looked = Box::pin(self.fetcher()?.look(reference, trust, progress)).await?;
                 Ok(Looked { bytes: looked.module.map(|module| module.bytes), verdict: looked.verdict })
             }
         }

@@ -49,7 +49,7 @@ impl PullArgs {
     async fn pull(self) -> Result<ExitCode, Failure> {
         let (reference, sources) = (origin::reference(&self.reference)?, self.origin.sources()?);
         let (fetcher, trust, wanted) = (sources.fetcher().map_err(usage)?, sources.trust(), &reference);
-        let fetch = |progress| async move { fetcher.fetch(wanted, trust, &progress).await };
+        let fetch = |progress| async move { Box::pin(fetcher.fetch(wanted, trust, &progress)).await };
         let artifact = shown(&self.reference, fetch).await.map_err(other)?;
         if let Some(file) = &self.output {
             let written = std::fs::write(file, &artifact.bytes);
