@@ -66,8 +66,8 @@ impl Exchange {
             if good.contains(&answer.status) {
                 return Ok(answer);
             }
-            // Only the registry itself is shown a login, never where it has sent us.
-            let wanted = answer.status == StatusCode::UNAUTHORIZED && same_origin(&request.url, &answer.url);
+            // Only the registry itself is shown a login, never where it has sent us, nor where that has sent us back to.
+            let wanted = answer.status == StatusCode::UNAUTHORIZED && !answer.strayed;
             if let (true, false, Some(access)) = (wanted, asked, access) {
                 asked = true;
                 if let Some(new) = self.auth.answer(&self.transport, access, &answer).await? {
@@ -85,15 +85,17 @@ impl Exchange {
         let mut request = request.clone();
         let mut reach = Reach::Anywhere;
         let mut home: Option<Home> = None;
+        let mut strayed = false;
         for _ in 0..=MAX_REDIRECTS {
-            let at_home = home.as_ref().is_none_or(|home| same_origin(&home.url, &request.url));
-            match authorization.filter(|_| at_home) {
+            // Another server that sends us back has chosen what is asked for there: no login goes with its words.
+            strayed |= home.as_ref().is_some_and(|home| !same_origin(&home.url, &request.url));
+            match authorization.filter(|_| !strayed) {
                 Some(authorization) => {
                     request.headers.insert(header::AUTHORIZATION, authorization.header.clone());
                 }
                 None => drop(request.headers.remove(header::AUTHORIZATION)),
             }
-            let answer = self.transport.send(&request, reach).await?;
+            let answer = Answer { strayed, ..self.transport.send(&request, reach).await? };
             let reads = matches!(request.method, Method::GET | Method::HEAD);
             let follows = match answer.status {
                 StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT => true,

@@ -79,6 +79,8 @@ pub(super) struct Answer {
     pub(super) body: Body,
     /// The kind of address it came from ([`Found::kind`]).
     pub(super) kind: Option<&'static str>,
+    /// Whether redirects led to another server on the way, also if they led back: what it says then is the other's choice.
+    pub(super) strayed: bool,
 }
 
 impl Answer {
@@ -175,6 +177,7 @@ impl Transport {
             status: response.status(),
             headers: response.headers().clone(),
             kind,
+            strayed: false,
             body: Body::new(response, &request.url, *patience),
         })
     }

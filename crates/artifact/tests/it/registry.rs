@@ -337,6 +337,29 @@ async fn a_blob_may_be_stored_elsewhere_and_the_login_stays() {
 }
 
 #[tokio::test]
+async fn a_login_that_left_the_registry_does_not_come_back_with_a_redirect() {
+    // From the registry elsewhere and from there to the registry again: to what, elsewhere has chosen.
+    let back = Arc::new(Mutex::new(String::new()));
+    let told = Arc::clone(&back);
+    let elsewhere = Server::start(None, Arc::new(move |_: &Asked| Reply::to(&told.lock()))).await;
+    for first in [401, 307] {
+        let answers: Answers = Arc::new(move |asked| match asked.header("authorization") {
+            _ if asked.target.ends_with("/chosen") => Reply::new(401, "").with("WWW-Authenticate", "Basic realm=x"),
+            None if first == 401 => Reply::new(401, "").with("WWW-Authenticate", "Basic realm=x"),
+            _ => Reply::to("http://{other}/"),
+        });
+        let server = Server::start(Some(elsewhere.address), answers).await;
+        let address = server.address.to_string();
+        *back.lock() = format!("http://{address}/v2/other/app/blobs/chosen");
+        assert!(repository(&client(&address), &address).blob(&blob(), 0).await.is_err());
+        let asked = server.asked();
+        let shown: Vec<_> = asked.iter().map(|asked| asked.header("authorization").is_some()).collect();
+        let expected: &[bool] = if first == 401 { &[false, true, false] } else { &[false, false] };
+        assert_eq!(shown, expected, "{first}");
+    }
+}
+
+#[tokio::test]
 async fn mirrors_are_asked_in_order_and_the_registry_last() {
     let dead = Server::start(None, Arc::new(|_: &Asked| Reply::new(500, ""))).await;
     let empty = Server::start(None, Arc::new(|_: &Asked| Reply::new(404, ""))).await;
