@@ -1,7 +1,9 @@
 //! Fetching a blob into the store: once, whoever asks for it meanwhile, and from where an earlier try stopped.
 //!
-//! Within a process those who come later wait for the one who downloads, and get its blob or its error; when it is cancelled
-//! the next one goes on. Between processes the lock on the partial file does the same, and ends with its holder.
+//! Within a process those who want the same of the same repository wait for the one who downloads, and get its blob or its
+//! error; when it is cancelled the next one goes on. Between processes, and between repositories, the lock on the partial
+//! file does the same, and ends with its holder; but who holds it may be slow on purpose, so that it is waited for only so
+//! long, however much it gets meanwhile.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,7 +17,7 @@ use super::{
     Blob, Store, blocking, file_name,
     partial::{Claim, Partial},
 };
-use crate::{Error, Progress, Repository, bounds};
+use crate::{Error, Progress, Repository};
 
 /// Bytes that are gathered before they are written.
 const WRITE_BYTES: usize = 1 << 20;
@@ -27,8 +29,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// How often to look whether another process has finished, at first and at most.
 const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(200));
-/// Another process that got no byte for so long is waited for no longer.
-const OTHERS_STALL: Duration = Duration::from_secs(2 * bounds::STALL_TIMEOUT.as_secs());
+/// How long another process, or a download from another repository, is waited for in all, unless the options say otherwise.
+pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// One download that several wait for.
 #[derive(Debug, Default)]
@@ -42,13 +44,23 @@ enum Landing {
     Pending,
     /// The blob is in the store.
     Landed,
-    /// This repository has not delivered it.
-    Failed(String, Error),
+    /// The repository has not delivered it.
+    Failed(Error),
+}
+
+/// Which downloads are one: of one repository, and expected to be of one size. What another repository does, or what another
+/// manifest says of the size, says nothing of this one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Wanted {
+    repository: String,
+    name: String,
+    size: u64,
 }
 
 impl Store {
     /// The blob of a descriptor, from the store or else from `repository`, of at most `limit` bytes. Downloads of one digest
-    /// at one time are one, in this process and in others; what an earlier one has left is resumed.
+    /// at one time are one, in this process and in others, unless another repository or process takes longer than
+    /// [`StoreOptions::patience`](super::StoreOptions); what an earlier one has left is resumed.
     ///
     /// # Errors
     /// It is over the limit, which is known before a byte is asked for; the repository fails; it is not what the descriptor
@@ -67,45 +79,45 @@ impl Store {
                 repository.name()
             )));
         }
+        let wanted = Wanted { repository: repository.name(), name: file_name(digest)?.to_owned(), size };
         loop {
             if let Some(blob) = self.get(digest).await? {
                 return of_size(blob, size);
             }
-            let flight = self.flight(file_name(digest)?);
+            let flight = self.flight(&wanted);
             let mut landing = flight.0.lock().await;
             match &*landing {
                 Landing::Pending => {}
-                Landing::Failed(name, error) if *name == repository.name() => return Err(error.clone()),
-                // Another repository's failure says nothing of this one.
-                Landing::Landed | Landing::Failed(..) => continue,
+                Landing::Failed(error) => return Err(error.clone()),
+                Landing::Landed => continue,
             }
             let fetched = self.download(repository, descriptor, progress).await;
             *landing = match &fetched {
                 Ok(_) => Landing::Landed,
-                Err(error) => Landing::Failed(repository.name(), error.clone()),
+                Err(error) => Landing::Failed(error.clone()),
             };
-            self.end(file_name(digest)?, &flight);
+            self.end(&wanted, &flight);
             return fetched;
         }
     }
 
-    /// The download of a digest that others may be waiting for, or a new one.
-    fn flight(&self, name: &str) -> Arc<Flight> {
+    /// The download that others may be waiting for, or a new one.
+    fn flight(&self, wanted: &Wanted) -> Arc<Flight> {
         let mut flights = self.0.flights.lock();
-        if let Some(flight) = flights.get(name).and_then(std::sync::Weak::upgrade) {
+        if let Some(flight) = flights.get(wanted).and_then(std::sync::Weak::upgrade) {
             return flight;
         }
         flights.retain(|_, flight| flight.strong_count() > 0);
         let flight = Arc::new(Flight::default());
-        flights.insert(name.to_owned(), Arc::downgrade(&flight));
+        flights.insert(wanted.clone(), Arc::downgrade(&flight));
         flight
     }
 
     /// Whoever comes from now on begins anew, rather than learning of an error of the past.
-    fn end(&self, name: &str, flight: &Arc<Flight>) {
+    fn end(&self, wanted: &Wanted, flight: &Arc<Flight>) {
         let mut flights = self.0.flights.lock();
-        if flights.get(name).is_some_and(|known| std::ptr::eq(known.as_ptr(), Arc::as_ptr(flight))) {
-            flights.remove(name);
+        if flights.get(wanted).is_some_and(|known| std::ptr::eq(known.as_ptr(), Arc::as_ptr(flight))) {
+            flights.remove(wanted);
         }
     }
 
@@ -116,10 +128,11 @@ impl Store {
         progress: &Progress,
     ) -> Result<Blob, Error> {
         let (digest, size) = (descriptor.digest(), descriptor.size());
+        let began = Instant::now();
         let partial = loop {
-            match self.claim(digest, size, progress).await? {
+            match self.claim(digest, size, began, progress).await? {
                 Some(partial) => break partial,
-                // Another process has just finished it, and perhaps a third one has collected it.
+                // Another one has just finished it, and perhaps a third one has collected it.
                 None => {
                     if let Some(blob) = self.get(digest).await? {
                         return of_size(blob, size);
@@ -145,22 +158,26 @@ impl Store {
         fetched
     }
 
-    /// The partial file of a digest, once it is ours; `None` if meanwhile another process has finished it.
-    async fn claim(&self, digest: &Digest, size: u64, progress: &Progress) -> Result<Option<Partial>, Error> {
+    /// The partial file of a digest, once it is ours, or one of our own when we have waited long enough; `None` if meanwhile
+    /// another one has finished it.
+    async fn claim(
+        &self,
+        digest: &Digest,
+        size: u64,
+        began: Instant,
+        progress: &Progress,
+    ) -> Result<Option<Partial>, Error> {
         let (mut pause, longest) = LOOK_AGAIN;
-        let mut seen = 0;
-        let mut since = Instant::now();
         loop {
             let (store, wanted) = (self.clone(), digest.clone());
             match blocking(move || Partial::claim(&store, &wanted, size)).await? {
                 Claim::Ours(partial) => return Ok(Some(partial)),
                 Claim::Landed => return Ok(None),
-                Claim::Busy(bytes) if bytes != seen => (seen, since) = (bytes, Instant::now()),
-                Claim::Busy(_) if since.elapsed() > OTHERS_STALL => {
+                Claim::Busy if began.elapsed() > self.0.patience => {
                     let store = self.clone();
                     return blocking(move || Partial::alone(&store)).await.map(Some);
                 }
-                Claim::Busy(_) => progress.step("waiting for another process that downloads it"),
+                Claim::Busy => progress.step("waiting for another download of the same"),
             }
             sleep(pause).await;
             pause = pause.saturating_mul(2).min(longest);

@@ -31,6 +31,7 @@ use std::{
     io::Write as _,
     path::Path,
     sync::{Arc, Weak},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -48,7 +49,7 @@ pub use self::{
 };
 use self::{
     directory::{Directory, PRIVATE, disk, size, touch, try_lock, unique},
-    fetch::Flight,
+    fetch::{Flight, PATIENCE, Wanted},
 };
 use crate::{
     Error,
@@ -72,8 +73,26 @@ struct Shared {
     records: Directory,
     /// What is kept when a record is added.
     max_bytes: u64,
+    /// How long somebody else's download is waited for.
+    patience: Duration,
     /// Downloads of this process that others may wait for.
-    flights: Mutex<HashMap<String, Weak<Flight>>>,
+    flights: Mutex<HashMap<Wanted, Weak<Flight>>>,
+}
+
+/// How a store is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoreOptions {
+    /// Bytes of all artifacts, which holds whenever one is added: [`DEFAULT_STORE_BYTES`].
+    pub max_bytes: u64,
+    /// How long a download waits for one of the same blob by another process or from another repository, before it goes its
+    /// own way: two minutes. A slow registry costs those of other registries no more.
+    pub patience: Duration,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self { max_bytes: DEFAULT_STORE_BYTES, patience: PATIENCE }
+    }
 }
 
 impl Store {
@@ -82,7 +101,7 @@ impl Store {
     /// # Errors
     /// The directory cannot be made, is a symbolic link, is somebody else's or may be entered by others.
     pub fn open(directory: impl AsRef<Path>) -> Result<Self, Error> {
-        Self::open_bounded(directory, DEFAULT_STORE_BYTES)
+        Self::open_with(directory, StoreOptions::default())
     }
 
     /// [`Store::open`] with another bound on the bytes of all artifacts, which holds whenever one is added.
@@ -90,11 +109,20 @@ impl Store {
     /// # Errors
     /// As for [`Store::open`].
     pub fn open_bounded(directory: impl AsRef<Path>, max_bytes: u64) -> Result<Self, Error> {
+        Self::open_with(directory, StoreOptions { max_bytes, ..StoreOptions::default() })
+    }
+
+    /// [`Store::open`] with options.
+    ///
+    /// # Errors
+    /// As for [`Store::open`].
+    pub fn open_with(directory: impl AsRef<Path>, options: StoreOptions) -> Result<Self, Error> {
+        let StoreOptions { max_bytes, patience } = options;
         let root = Directory::open_private(directory.as_ref())?;
         let blobs = root.below("blobs", Mode::RWXU)?.below("sha256", Mode::RWXU)?;
         let partial = root.below("partial", Mode::RWXU)?;
         let records = root.below("records", Mode::RWXU)?;
-        Ok(Self(Arc::new(Shared { root, blobs, partial, records, max_bytes, flights: Mutex::default() })))
+        Ok(Self(Arc::new(Shared { root, blobs, partial, records, max_bytes, patience, flights: Mutex::default() })))
     }
 
     /// Opens the store of whoever runs this program, in [`samara_model::cache_directory`].

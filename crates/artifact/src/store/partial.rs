@@ -31,8 +31,8 @@ pub(super) struct Partial {
 pub(super) enum Claim {
     /// Ours to download.
     Ours(Partial),
-    /// Somebody downloads it, and has so many bytes.
-    Busy(u64),
+    /// Somebody downloads it.
+    Busy,
     /// Somebody has finished it.
     Landed,
 }
@@ -46,11 +46,11 @@ impl Partial {
             let file = store.0.partial.open_or_create(&name)?;
             let held = rustix::fs::fstat(&file)?;
             if !try_lock(&file)? {
-                return Ok(Claim::Busy(size(&held)));
+                return Ok(Claim::Busy);
             }
             if !store.0.partial.stat(&name)?.is_some_and(|named| same_file(&named, &held)) {
                 // The one before finished or gave up between our opening and our locking.
-                return Ok(Claim::Busy(0));
+                return Ok(Claim::Busy);
             }
             if store.0.blobs.stat(file_name(digest).unwrap_or_default())?.is_some() {
                 store.0.partial.remove(&name)?;
@@ -67,7 +67,7 @@ impl Partial {
         claim().map_err(|error: io::Error| disk("claiming", &path, error))
     }
 
-    /// A file that is shared with nobody, for when who has the lock does not move.
+    /// A file that is shared with nobody, for when who has the lock takes too long.
     pub(super) fn alone(store: &Store) -> Result<Self, Error> {
         let make = || {
             let name = unique(UNFINISHED)?;

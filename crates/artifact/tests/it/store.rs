@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use futures::future::join_all;
-use samara_artifact::{Blob, Descriptor, Error, Progress, Store, Watch};
+use samara_artifact::{Blob, Descriptor, Error, Progress, Store, Watch, store::StoreOptions};
 use tempfile::TempDir;
 
 use crate::memory::{Manner, Memory};
@@ -248,6 +248,40 @@ async fn another_repository_is_asked_when_the_first_fails() {
     other.unwrap();
 }
 
+/// What is written of the blob that somebody downloads.
+fn is_written(store: &Store, bytes: u64) -> bool {
+    files(store, "partial")
+        .iter()
+        .any(|name| fs::metadata(store.directory().join("partial").join(name)).is_ok_and(|file| file.len() >= bytes))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_slow_repository_does_not_hold_up_another() {
+    let (directory, _, mut slow, blob) =
+        place(Manner { chunk: 1 << 10, pause: Duration::from_millis(1), ..Manner::default() });
+    slow.name = "slow".to_owned();
+    let options = StoreOptions { patience: Duration::from_millis(100), ..StoreOptions::default() };
+    let store = Store::open_with(directory.path().join("artifacts"), options).unwrap();
+    let good = Memory::new(Manner::default());
+    good.add("application/wasm", noise(BLOB_BYTES, 1));
+    let slow = tokio::spawn({
+        let (store, blob) = (store.clone(), blob.clone());
+        async move { fetch(&store, &slow, &blob).await.map(drop) }
+    });
+    // It goes on and on: three thousand pieces of a millisecond at least.
+    while !is_written(&store, 1 << 20) {
+        tokio::task::yield_now().await;
+    }
+    let process = Store::open_with(store.directory(), options).unwrap();
+    let (one, other) = tokio::join!(fetch(&store, &good, &blob), fetch(&process, &good, &blob));
+    assert_eq!((one.unwrap().size(), other.unwrap().size()), (blob.size(), blob.size()));
+    assert!(!slow.is_finished(), "the slow one was waited for");
+    assert_sound(&store);
+    slow.await.unwrap().unwrap();
+    assert_sound(&store);
+    assert_eq!(files(&store, "partial"), [""; 0]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn when_one_is_cancelled_the_next_goes_on() {
     let (_directory, store, memory, blob) = place(Manner { pause: Duration::from_millis(2), ..Manner::default() });
@@ -256,12 +290,7 @@ async fn when_one_is_cancelled_the_next_goes_on() {
         let (store, memory, blob) = (store.clone(), Arc::clone(&memory), blob.clone());
         async move { fetch(&store, &memory, &blob).await.map(drop) }
     });
-    let written = |bytes| {
-        files(&store, "partial").iter().any(|name| {
-            fs::metadata(store.directory().join("partial").join(name)).is_ok_and(|file| file.len() >= bytes)
-        })
-    };
-    while !written(1 << 20) {
+    while !is_written(&store, 1 << 20) {
         tokio::task::yield_now().await;
     }
     let second = fetch(&store, &memory, &blob);
