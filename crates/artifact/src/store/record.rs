@@ -2,12 +2,13 @@
 //!
 //! A record is what keeps blobs: a collection removes whole artifacts by their records, and a record is only written while
 //! everything in it is there. It also remembers what was asked on the way, so that the same pull can be answered without
-//! a network: which manifest a tag was, what referred to a manifest.
+//! a network: which manifest a tag was, what referred to a manifest. Of a descriptor it has what finds the content again and
+//! not what strangers wrote beside it.
 
 use std::{
     collections::BTreeMap,
     fs::File,
-    io::{Read as _, Write as _},
+    io::{self, Read as _, Write as _},
     time::SystemTime,
 };
 
@@ -19,16 +20,14 @@ use super::{
     Store, UNFINISHED,
     directory::{PRIVATE, disk, last_used, touch, unique},
 };
-use crate::{
-    Error,
-    bounds::{MAX_DOCUMENT_BYTES, MAX_RECORD_BLOBS},
-    repository::sha256,
-};
+use crate::{Error, bounds::MAX_RECORD_BLOBS, repository::sha256};
 
 /// The file whose lock keeps records and collections apart.
 const LOCK_NAME: &str = "lock";
 /// How the name of a record's file ends.
-const SUFFIX: &str = ".json";
+pub(super) const SUFFIX: &str = ".json";
+/// Bytes of one record, which are read of it and written: [`MAX_RECORD_BLOBS`] need two thirds of them.
+const MAX_RECORD_BYTES: usize = 2 << 20;
 /// Digits of a repository's digest that begin the names of its records.
 const REPOSITORY_DIGITS: usize = 16;
 
@@ -70,6 +69,13 @@ impl Record {
     }
 }
 
+/// What finds the content again: digest, size, what it is. Annotations are as long as who wrote them liked.
+fn plain(descriptor: &Descriptor) -> Descriptor {
+    let mut plain = Descriptor::new(descriptor.media_type().clone(), descriptor.size(), descriptor.digest().clone());
+    plain.set_artifact_type(descriptor.artifact_type().clone());
+    plain
+}
+
 /// How the names of a repository's records begin.
 fn prefix(repository: &str) -> String {
     sha256(repository.as_bytes()).digest().chars().take(REPOSITORY_DIGITS).collect()
@@ -78,7 +84,6 @@ fn prefix(repository: &str) -> String {
 /// A record's file.
 #[derive(Debug)]
 pub(super) struct Filed {
-    pub(super) file: String,
     pub(super) record: Record,
     pub(super) last_used: SystemTime,
 }
@@ -103,34 +108,46 @@ impl Store {
             if !file.ends_with(SUFFIX) || !file.starts_with(&beginning) {
                 continue;
             }
-            let Ok(Some((opened, _))) = records.open(&file) else { continue };
-            let mut bytes = Vec::new();
-            let read = opened.take(MAX_DOCUMENT_BYTES).read_to_end(&mut bytes);
-            let record = read.ok().and_then(|_| serde_json::from_slice::<Record>(&bytes).ok());
-            let Some(record) = record.filter(|record| repository.is_none_or(|name| record.repository == name)) else {
-                continue;
-            };
-            found.push(Filed { file, record, last_used: last_used(&stat) });
+            let Ok(Some(record)) = self.record(&file) else { continue };
+            if repository.is_none_or(|name| record.repository == name) {
+                found.push(Filed { record, last_used: last_used(&stat) });
+            }
         }
         found.sort_by_key(|filed| std::cmp::Reverse(filed.last_used));
         Ok(found)
+    }
+
+    /// What is in a record's file; `None` if that is no record, whoever looks.
+    pub(super) fn record(&self, file: &str) -> Result<Option<Record>, Error> {
+        let failed = |error| disk("reading", &self.0.records.path.join(file), error);
+        let opened = match self.0.records.open(file) {
+            Ok(Some((opened, _))) => opened,
+            Ok(None) => return Ok(None),
+            // A link or a pipe that somebody put there.
+            Err(error) if error.kind() == io::ErrorKind::Other => return Ok(None),
+            Err(error) => return Err(failed(error)),
+        };
+        let mut bytes = Vec::new();
+        opened.take(MAX_RECORD_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
+        Ok(serde_json::from_slice(&bytes).ok().filter(|_| bytes.len() <= MAX_RECORD_BYTES))
     }
 
     /// Writes a record, with what an earlier one of the same name knew of the same artifact. One that says nothing new only
     /// counts as a use.
     ///
     /// # Errors
-    /// One of its blobs is not here (any more), there are too many, or the disk fails.
+    /// One of its blobs is not here (any more), there are too many blobs or referrers, or the disk fails.
     pub fn keep(&self, record: &Record) -> Result<(), Error> {
         let records = &self.0.records;
         let failed = |error| disk("writing to", &records.path, error);
         let lock = self.lock(false)?;
-        let before = self.records(Some(&record.repository))?.into_iter().find(|filed| filed.record.name == record.name);
+        let file = record.file_name();
+        let before = self.record(&file)?;
+        let before = before.filter(|found| found.name == record.name && found.repository == record.repository);
         let mut whole = record.clone();
-        if let Some(before) = &before
-            && before.record.root.digest() == record.root.digest()
+        if let Some(known) = &before
+            && known.root.digest() == record.root.digest()
         {
-            let known = &before.record;
             for (tag, found) in &known.tags {
                 whole.tags.entry(tag.clone()).or_insert_with(|| found.clone());
             }
@@ -141,6 +158,9 @@ impl Store {
             let here = known.blobs.iter().filter(|(digest, _)| self.has(digest).unwrap_or(false));
             whole.blobs.extend(here.map(|(digest, size)| (digest.clone(), *size)));
         }
+        whole.root = plain(&whole.root);
+        let referrers = whole.referrers.values_mut().flatten();
+        referrers.chain(whole.tags.values_mut()).for_each(|found| *found = plain(found));
         if whole.blobs.len() > MAX_RECORD_BLOBS {
             return Err(Error::OverLimit(format!(
                 "`{}` is made of {} blobs, and at most {MAX_RECORD_BLOBS} are kept of one artifact",
@@ -153,18 +173,26 @@ impl Store {
                 return Err(Error::NotFound(format!("`{digest}` of `{}` is not in the store any more", whole.name)));
             }
         }
-        if let Some(before) = before.filter(|before| before.record == whole) {
-            if let Some((file, _)) = records.open(&before.file).map_err(failed)? {
+        if before.is_some_and(|before| before == whole) {
+            if let Some((file, _)) = records.open(&file).map_err(failed)? {
                 touch(file);
             }
             return Ok(());
         }
+        let bytes = serde_json::to_vec(&whole).map_err(|error| failed(error.into()))?;
+        if bytes.len() > MAX_RECORD_BYTES {
+            return Err(Error::OverLimit(format!(
+                "what is to be remembered of `{}` is of {} bytes, and at most {MAX_RECORD_BYTES} are kept of one artifact",
+                whole.name,
+                bytes.len()
+            )));
+        }
         let name = unique(UNFINISHED).map_err(failed)?;
         let write = || {
-            let mut file = records.create(&name, PRIVATE)?;
-            file.write_all(&serde_json::to_vec(&whole)?)?;
-            file.sync_all()?;
-            records.rename(&name, records, &whole.file_name())
+            let mut written = records.create(&name, PRIVATE)?;
+            written.write_all(&bytes)?;
+            written.sync_all()?;
+            records.rename(&name, records, &file)
         };
         let written = write().map_err(failed);
         if written.is_err() {

@@ -15,7 +15,7 @@ use oci_spec::image::Digest;
 use super::{
     Store, UNFINISHED,
     directory::{Directory, disk, last_used, size, try_lock},
-    record::Filed,
+    record::{Filed, SUFFIX},
 };
 use crate::Error;
 
@@ -65,7 +65,7 @@ impl Store {
         let known = blobs_of(&records);
         let mut entries: Vec<_> = records
             .into_iter()
-            .map(|Filed { record, last_used, .. }| Entry {
+            .map(|Filed { record, last_used }| Entry {
                 digest: record.root.digest().clone(),
                 bytes: record.bytes(),
                 name: Some(record.name),
@@ -105,10 +105,20 @@ impl Store {
         let age = |last_used| now.duration_since(last_used).unwrap_or_default();
         let too_old = |last_used| max_age.is_some_and(|max| age(last_used) > max);
         let mut removed = Removed::default();
-        let records = self.records(None)?;
-        let known = blobs_of(&records);
+        let mut known = HashSet::new();
         let (mut kept, mut kept_bytes) = (HashSet::new(), 0u64);
-        for Filed { file, record, last_used } in records {
+        // One at a time, however many there are and however large.
+        for Loose { name: file, last_used, .. } in files(&self.0.records)? {
+            if !file.ends_with(SUFFIX) {
+                continue;
+            }
+            let Ok(record) = self.record(&file) else { continue };
+            // Records are written whole and under the lock that is held here: what is none now will be none.
+            let Some(record) = record else {
+                remove(&self.0.records, &file)?;
+                continue;
+            };
+            known.extend(record.blobs.keys().map(|digest| digits(digest).to_owned()));
             let added: Vec<_> = record.digests().map(|digest| digest.digest().to_owned()).collect();
             let bytes = record.blobs.iter().filter(|(digest, _)| !kept.contains(digits(digest))).map(|(_, size)| *size);
             let total = bytes.fold(kept_bytes, u64::saturating_add);

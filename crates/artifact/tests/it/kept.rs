@@ -11,7 +11,7 @@ use bytes::Bytes;
 use samara_artifact::{
     Descriptor, Digest, Error, ImageLayout, Progress, Repository, Store, Version,
     repository::{read_blob, sha256},
-    store::{CopyOptions, Removed, copy},
+    store::{CopyOptions, Record, Removed, copy},
 };
 use serde_json::json;
 use tempfile::TempDir;
@@ -278,6 +278,49 @@ async fn a_record_that_is_damaged_is_no_record() {
         assert_eq!(names(&store), ["memory:v1"]);
         pull(&store, &memory, "v1").await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_record_is_small_whatever_strangers_annotate_and_is_never_lost_from_sight() {
+    let (_directory, store) = place();
+    let memory = Arc::new(Memory::new(Manner::default()));
+    let mut root = publish(&memory, "v1", 10).await;
+    store.before(memory.clone()).await.unwrap().manifest(root.digest()).await.unwrap();
+    let long = |bytes: usize| Some([("note".to_owned(), "x".repeat(bytes))].into());
+    let mut referrer = Descriptor::new("application/x".into(), 1, sha256(b"signature"));
+    referrer.set_artifact_type(Some("application/y".into()));
+    let plain = referrer.clone();
+    referrer.set_annotations(long(5 << 20));
+    root.set_annotations(long(5 << 20));
+    let mut record = Record {
+        name: "memory:v1".to_owned(),
+        repository: "memory".to_owned(),
+        root: root.clone(),
+        kind: "module".to_owned(),
+        tags: [("v1".to_owned(), root.clone())].into(),
+        referrers: [(root.digest().to_string(), vec![referrer])].into(),
+        blobs: [(root.digest().to_string(), root.size())].into(),
+    };
+    store.keep(&record).unwrap();
+    assert!(newest_record(&store).metadata().unwrap().len() < 2000);
+    let offline = store.remembered("memory").await.unwrap();
+    assert_eq!(offline.referrers(root.digest()).await.unwrap(), vec![plain.clone()]);
+    // Kept again, it is known to be the same.
+    store.keep(&record).unwrap();
+    // So many that even their digests are too much are refused, and what was kept before stays.
+    record.referrers.insert(sha256(b"more").to_string(), vec![plain; 20_000]);
+    let error = store.keep(&record).unwrap_err();
+    assert!(matches!(&error, Error::OverLimit(why) if why.contains("at most 2097152 are kept")), "{error}");
+    assert_eq!(names(&store), ["memory:v1"]);
+    // What nobody reads as a record is not left lying about.
+    let records = store.directory().join("records");
+    fs::write(records.join("0123456789abcdef-x.json"), " ".repeat(3 << 20)).unwrap();
+    fs::write(records.join("0123456789abcdef-y.json"), "{}").unwrap();
+    std::os::unix::fs::symlink("/", records.join("0123456789abcdef-z.json")).unwrap();
+    store.gc(u64::MAX, None).unwrap();
+    assert_eq!((names(&store).len(), fs::read_dir(&records).unwrap().count()), (1, 1));
+    store.clear().unwrap();
+    assert_eq!(fs::read_dir(&records).unwrap().count(), 0);
 }
 
 #[tokio::test]
