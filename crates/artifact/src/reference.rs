@@ -18,8 +18,12 @@ use std::{
 };
 
 use oci_spec::image::Digest;
+use samara_model::place_of_host;
 
 use crate::Error;
+
+/// Docker's registry, which has more names than one.
+const DOCKER: &str = "docker.io";
 
 /// Where an artifact is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,7 +55,7 @@ pub enum Reference {
 /// One artifact of a registry.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct OciReference {
-    /// The host and its port, as written: `registry.example`, `127.0.0.1:5000`.
+    /// The host and its port as written, `registry.example`, `127.0.0.1:5000`; Docker's, by any of its names, is `docker.io`.
     pub registry: String,
     /// The repository's path.
     pub repository: String,
@@ -216,13 +220,31 @@ impl FromStr for OciReference {
             }
             Some(_) => return Err(invalid(text, "its digest is not of sha256, the only kind that is checked here")),
         };
-        Ok(Self {
-            registry: parsed.registry().to_owned(),
-            repository: parsed.repository().to_owned(),
-            tag: parsed.tag().map(str::to_owned),
-            digest,
-        })
+        let (registry, repository) = one_spelling(text, parsed.registry(), parsed.repository())?;
+        Ok(Self { registry, repository, tag: parsed.tag().map(str::to_owned), digest })
     }
+}
+
+/// A repository under the one name that rules of trust, logins, mirrors and the store know it by. A host that another text than
+/// this one leads to would be another place to them, so only the spelling of what is connected to is taken.
+fn one_spelling(text: &str, registry: &str, repository: &str) -> Result<(String, String), Error> {
+    let place = place_of_host("oci", registry);
+    let connected = url::Url::parse(&format!("https://{registry}/")).ok().filter(url::Url::has_host);
+    let connected =
+        connected.as_ref().map(authority).ok_or_else(|| invalid(text, &format!("`{registry}` is no host")))?;
+    if place_of_host("oci", &connected) != place {
+        return Err(invalid(text, &format!("its host has one spelling only; write `{connected}`")));
+    }
+    if place != DOCKER {
+        return Ok((registry.to_owned(), repository.to_owned()));
+    }
+    let library = if repository.contains('/') { "" } else { "library/" };
+    Ok((place, format!("{library}{repository}")))
+}
+
+fn authority(url: &url::Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 fn invalid(text: &str, why: &str) -> Error {
@@ -325,6 +347,30 @@ mod tests {
             &sha512,
             &format!("`{sha512}` names no artifact: its digest is not of sha256, the only kind that is checked here"),
         );
+    }
+
+    /// Rules of trust are compared with the text of a host, so that one host has one text.
+    #[test]
+    fn a_host_has_one_spelling() {
+        for (written, host) in [
+            ("r.example:0443", "r.example"),
+            ("r.example:05000", "r.example:5000"),
+            ("127.1:5443", "127.0.0.1:5443"),
+            ("0x7f.0.0.1:5443", "127.0.0.1:5443"),
+            ("0177.0.0.1:5443", "127.0.0.1:5443"),
+            ("2130706433:5443", "127.0.0.1:5443"),
+        ] {
+            let text = format!("oci://{written}/a");
+            let why = format!("names no artifact: its host has one spelling only; write `{host}`");
+            check(&text, &format!("`{written}/a` {why}"));
+        }
+        check("oci://r.example:99999/a", "`r.example:99999/a` names no artifact: `r.example:99999` is no host");
+        check("oci://1.2.3.4.5/a", "`1.2.3.4.5/a` names no artifact: `1.2.3.4.5` is no host");
+        check("registry-1.docker.io/me/app:1", "Oci docker.io/me/app:1");
+        check("Registry-1.Docker.io:443/me/app:1", "Oci docker.io/me/app:1");
+        check("index.docker.io/me/app:1", "Oci docker.io/me/app:1");
+        check("registry-1.docker.io/busybox:1", "Oci docker.io/library/busybox:1");
+        check("r.example:443/a:1", "Oci r.example:443/a:1");
     }
 
     #[test]

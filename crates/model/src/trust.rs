@@ -6,7 +6,11 @@
 //! what must hold for everything belongs into the table's `require`, and a rule makes an exception, to either side, for a
 //! place that the table's author controls.
 
-use std::{fmt, path::PathBuf};
+use std::{
+    fmt,
+    net::{Ipv4Addr, Ipv6Addr},
+    path::PathBuf,
+};
 
 use crate::Capability;
 
@@ -217,6 +221,10 @@ impl ReferencePattern {
         if host.is_empty() || path.is_empty() || host.contains(['*', '@']) {
             return wrong("a host and a path are needed; write `/*` after the host for all of it");
         }
+        let place = place_of_host(scheme, host);
+        if let Err(why) = one_spelling(&place) {
+            return wrong(why);
+        }
         let body = path.strip_suffix('*').unwrap_or(path);
         if body.contains('*') || (body.len() < path.len() && !body.is_empty() && !body.ends_with('/')) {
             return wrong("`*` is the last thing, after a `/`, and stands for all that is below");
@@ -224,17 +232,29 @@ impl ReferencePattern {
         if body.split('/').any(|segment| matches!(segment, "." | "..")) || body.contains(['%', '?', '#', '\\']) {
             return wrong("write the plain path");
         }
-        if scheme == "oci" && (path.contains(['@', ':']) || path != path.to_ascii_lowercase()) {
+        let of_repository =
+            |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-' | '/');
+        if scheme == "oci" && !body.chars().all(of_repository) {
             return wrong("it is about a repository, whose name is of lower case and has neither tag nor digest");
         }
-        Ok(Self(format!("{scheme}://{}/{path}", place_of_host(scheme, host))))
+        let whole = if body.len() < path.len() { body.strip_suffix('/').unwrap_or("*") } else { body };
+        if whole.split('/').any(str::is_empty) {
+            return wrong("no place has two `/` in a row or one at its end; write `/*` for all that is below");
+        }
+        let library =
+            if scheme == "oci" && place == DOCKER && !path.contains('/') && path != "*" { "library/" } else { "" };
+        Ok(Self(format!("{scheme}://{place}/{library}{path}")))
     }
 
     /// Whether it names what is at `place`: `oci://HOST/REPOSITORY`, `https://HOST/PATH`, `file:PATH`, `layout:PATH`, with
     /// the host as [`place_of_host`] writes it.
     pub fn matches(&self, place: &str) -> bool {
         match self.0.strip_suffix('*') {
-            Some(beginning) => place.len() > beginning.len() && place.starts_with(beginning),
+            // The root of a web server is a place; a folder of it and a host of repositories are none.
+            Some(beginning) => {
+                let is_root = beginning.starts_with("http") && beginning.matches('/').count() == 3;
+                place.starts_with(beginning) && (is_root || place.len() > beginning.len())
+            }
             None => place == self.0,
         }
     }
@@ -245,15 +265,54 @@ impl ReferencePattern {
     }
 }
 
-/// One spelling for one host: lower case, no dot at the end, no port that is the scheme's own.
+/// What Docker's registry is called here, whichever of its names was written.
+const DOCKER: &str = "docker.io";
+/// Its other names: the same repositories, by the same login.
+const DOCKER_TOO: [&str; 2] = ["index.docker.io", "registry-1.docker.io"];
+
+/// One spelling for one host: lower case, no dot at the end, no port that is the scheme's own, one name for Docker's registry.
+///
+/// Numbers keep the spelling they have: who reads a host from people refuses those that [`ReferencePattern::parse`] refuses.
 pub fn place_of_host(scheme: &str, host: &str) -> String {
     let host = host.to_ascii_lowercase();
     let own = if scheme == "http" { ":80" } else { ":443" };
     let host = host.strip_suffix(own).unwrap_or(&host);
     match host.rsplit_once(':') {
         Some((name, port)) if !name.contains(':') => format!("{}:{port}", name.trim_end_matches('.')),
-        _ => host.trim_end_matches('.').to_owned(),
+        _ => match host.trim_end_matches('.') {
+            name if scheme == "oci" && DOCKER_TOO.contains(&name) => DOCKER.to_owned(),
+            name => name.to_owned(),
+        },
     }
+}
+
+/// Whether a host is spelled as the address that is connected to; a pattern of another spelling would match nothing.
+fn one_spelling(host: &str) -> Result<(), &'static str> {
+    let (name, port) = match host.rsplit_once(':') {
+        Some((name, port)) if !port.ends_with(']') => (name, Some(port)),
+        _ => (host, None),
+    };
+    if port.is_some_and(|port| port.parse().map(|number: u16| number.to_string()).as_deref() != Ok(port)) {
+        return Err("a port is a number of 1 to 65535 without zeros before it");
+    }
+    if let Some(inner) = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')) {
+        let canonical = |address: Ipv6Addr| match (address.to_ipv4_mapped(), address.segments()) {
+            (Some(_), [.., high, low]) => format!("::ffff:{high:x}:{low:x}"),
+            _ => address.to_string(),
+        };
+        let is_canonical = inner.parse().map(canonical).is_ok_and(|canonical| canonical == inner);
+        return if is_canonical { Ok(()) } else { Err("write the IPv6 address in its shortest form") };
+    }
+    let of_host = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-');
+    if !name.chars().all(of_host) || name.split('.').any(str::is_empty) {
+        return Err("write the host as DNS has it: `r.example`, `xn--bcher-kva.example`");
+    }
+    let last = name.rsplit('.').next().unwrap_or(name);
+    let is_number = last.starts_with("0x") || last.bytes().all(|byte| byte.is_ascii_digit());
+    if is_number && name.parse::<Ipv4Addr>().is_err() {
+        return Err("write the IPv4 address as four decimal numbers: `127.0.0.1`");
+    }
+    Ok(())
 }
 
 /// What a signer's claims let a module have at most. No bound without claims.
@@ -348,6 +407,17 @@ mod tests {
             ("oci://r.example/cart", "oci://r.example/cart2", false),
             ("https://w.example/a/*", "https://w.example/a/b.wasm", true),
             ("https://w.example/a/*", "http://w.example/a/b.wasm", false),
+            ("https://h/*", "https://h/", true),
+            ("https://h/*", "https://h2/", false),
+            ("https://h/a/*", "https://h/a/", false),
+            ("https://h/a/*", "https://h/", false),
+            ("oci://index.docker.io/*", "oci://docker.io/me/app", true),
+            ("oci://registry-1.docker.io:443/me/*", "oci://docker.io/me/app", true),
+            ("oci://docker.io/busybox", "oci://docker.io/library/busybox", true),
+            ("oci://docker.io/me/app", "oci://docker.io/me/app", true),
+            ("https://index.docker.io/*", "https://index.docker.io/a", true),
+            ("oci://127.0.0.1:5000/*", "oci://127.0.0.1:5000/a", true),
+            ("oci://[::1]:5000/*", "oci://[::1]:5000/a", true),
         ] {
             assert_eq!(names(pattern, place), expected, "{pattern} names {place}");
         }
@@ -368,6 +438,23 @@ mod tests {
             ("https://w.example/a/../*", "the plain path"),
             ("https://w.example/a%2f*", "`*` is the last thing"),
             ("https://w.example/a%2fb/*", "the plain path"),
+            ("oci://r.example/team/", "one at its end"),
+            ("oci://r.example//*", "two `/` in a row"),
+            ("https://h/a//b/*", "two `/` in a row"),
+            ("https://h/a//*", "two `/` in a row"),
+            ("https://h/dir/", "one at its end"),
+            ("oci://r.example/te am/*", "neither tag nor digest"),
+            ("https://b\u{fc}cher.example/*", "as DNS has it"),
+            ("https://.../*", "as DNS has it"),
+            ("https://127.1/*", "four decimal numbers"),
+            ("oci://0x7f.0.0.1:5443/*", "four decimal numbers"),
+            ("oci://127.0.0.01/*", "four decimal numbers"),
+            ("oci://2130706433:5443/*", "four decimal numbers"),
+            ("oci://r.example:0443/*", "without zeros"),
+            ("oci://r.example:/*", "without zeros"),
+            ("oci://r.example:70000/*", "without zeros"),
+            ("oci://[::0001]:5000/*", "its shortest form"),
+            ("oci://[::ffff:127.0.0.1]/*", "its shortest form"),
         ] {
             let error = ReferencePattern::parse(pattern).expect_err(pattern);
             assert!(error.contains(why), "{pattern}: {error}");
@@ -383,6 +470,8 @@ mod tests {
             ("http", "r.example:80", "r.example"),
             ("oci", "r.example.:5000", "r.example:5000"),
             ("oci", "[::1]:5000", "[::1]:5000"),
+            ("oci", "Registry-1.Docker.io:443", "docker.io"),
+            ("https", "index.docker.io", "index.docker.io"),
         ] {
             assert_eq!(place_of_host(scheme, host), place);
         }

@@ -134,6 +134,10 @@ mod tests {
         check("./a.wasm", "file:./a.wasm");
         check("R.example:443/a/b:v1", "oci://r.example/a/b");
         check("r.example:5000/a:v1", "oci://r.example:5000/a");
+        for docker in ["docker.io", "index.docker.io", "registry-1.docker.io", "Registry-1.docker.io:443"] {
+            check(&format!("oci://{docker}/me/app:1"), "oci://docker.io/me/app");
+            check(&format!("oci://{docker}/busybox"), "oci://docker.io/library/busybox");
+        }
         check("oci:dir:v1", "layout:dir");
         check("bundle://oci://r.example/a:1#m", "oci://r.example/a");
         check("https://W.example.:443//te%61m/x.wasm?v=1", "https://w.example/team/x.wasm");

@@ -176,3 +176,29 @@ fn a_file_of_trust_is_read_beside_its_keys() {
     let error = Trust::default().and_file(&keys.0.path().join("wrong.toml")).unwrap_err().to_string();
     assert!(keys.plain(&error).starts_with("wrong.toml:2:11: `require` in [trust]"), "{error}");
 }
+
+/// Whoever asks chooses how a host is spelled, and not which rule is asked.
+#[tokio::test]
+async fn no_spelling_of_a_host_leads_around_a_rule() {
+    let (keys, repository) = (Keys::new(), Memory::default());
+    let (_, document) = repository.put_artifact("v1", MODULE);
+    let rule = |pattern: &str| {
+        keys.trust(&format!("require = []\n[[trust.rule]]\nmatch = \"{pattern}\"\nrequire = \"never\""))
+    };
+    let documents = [document];
+    for (pattern, spellings) in [
+        ("oci://r.example/*", vec!["r.example/a", "R.example/a", "r.example:443/a", "r.example:0443/a"]),
+        ("oci://127.0.0.1:5443/*", vec!["127.0.0.1:5443/a", "127.1:5443/a", "127.0.0.1:05443/a", "2130706433:5443/a"]),
+        ("oci://docker.io/*", vec!["docker.io/me/app", "registry-1.docker.io/me/app", "Index.Docker.io:443/me/app"]),
+        ("oci://registry-1.docker.io/busybox", vec!["docker.io/busybox", "index.docker.io/library/busybox"]),
+    ] {
+        let trust = rule(pattern);
+        for spelling in spellings {
+            // Another spelling is the same place, or no reference.
+            let Ok(reference) = Reference::parse(&format!("oci://{spelling}")) else { continue };
+            let asked = Asked { reference: &reference, documents: &documents, repository: Some(&repository) };
+            let verdict = trust.verify(asked, MODULE).await.unwrap();
+            assert!(!verdict.accepted, "`{pattern}` does not name `{spelling}`");
+        }
+    }
+}
