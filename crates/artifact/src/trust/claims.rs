@@ -97,6 +97,21 @@ impl Claims {
         read(token, &hash, now).map(Some).map_err(|why| format!("its section `{name}` holds no claims: {why}"))
     }
 
+    /// The claims of a module in which there are some that cannot be read, and why: nobody signed them, they allow nothing.
+    pub(super) fn unreadable(why: String) -> Self {
+        Self {
+            issuer: String::new(),
+            subject: String::new(),
+            name: Some("a module whose claims cannot be read".to_owned()),
+            capabilities: Vec::new(),
+            call_alias: None,
+            version: None,
+            not_before: None,
+            expires: None,
+            problem: Some(why),
+        }
+    }
+
     /// What grants are within it.
     pub fn bounds(&self) -> ClaimedBounds {
         let name = harmless(self.name.as_ref().unwrap_or(&self.subject));

@@ -35,7 +35,6 @@ pub struct Examined<'t> {
 struct InModule {
     digest: Option<Digest>,
     claims: Option<Claims>,
-    claims_unreadable: Option<String>,
     signed_by: Vec<PublicKey>,
 }
 
@@ -205,8 +204,8 @@ impl<'t> Examined<'t> {
                 found.claims = Some(claims);
             }
             Err(why) => {
-                step(Outcome::Bad, format!("claims cannot be read: {why}"));
-                found.claims_unreadable = Some(why);
+                step(Outcome::Bad, format!("claims cannot be read, so nothing is granted: {why}"));
+                found.claims = Some(Claims::unreadable(why));
             }
         }
     }
@@ -337,13 +336,10 @@ impl<'t> Examined<'t> {
             Evidence::Signature => {
                 format!("no signature in the module over all of it is by {}", names(&terms.signature_keys))
             }
-            Evidence::Claims => match (&found.claims, &found.claims_unreadable) {
-                (Some(Claims { problem: Some(problem), .. }), _) => problem.clone(),
-                (Some(claims), _) => {
-                    format!("`{}` signed them, who is not one of the `issuers`", claims.issuer)
-                }
-                (None, Some(why)) => why.clone(),
-                (None, None) => "there are none in the module".to_owned(),
+            Evidence::Claims => match &found.claims {
+                Some(Claims { problem: Some(problem), .. }) => problem.clone(),
+                Some(claims) => format!("`{}` signed them, who is not one of the `issuers`", claims.issuer),
+                None => "there are none in the module".to_owned(),
             },
             Evidence::Keyless => format!(
                 "{}a signature by {} would do",

@@ -115,6 +115,28 @@ fn claims_that_cannot_be_read_are_refused() {
     assert!(unreadable(&cut).contains("is no section"));
 }
 
+/// Whoever spoils the claims of a module would otherwise free it of them.
+#[tokio::test]
+async fn claims_that_cannot_be_read_allow_nothing() {
+    let good = token(MODULE, &signer(1), &json!({}));
+    let no_hash = json!({ "wascap": { "name": "Cart", "caps": ["wasmcloud:keyvalue"] } });
+    let reference = Reference::parse("./a.wasm").unwrap();
+    let asked = Asked { reference: &reference, documents: &[], repository: None };
+    for module in [
+        claimed(&claimed(MODULE, "jwt", &good), "wasmcloud_jwt", &good),
+        claimed(MODULE, "jwt", &"x".repeat(MAX_TOKEN_BYTES + 1)),
+        claimed(MODULE, "jwt", &token(MODULE, &signer(1), &json!({ "exp": 1e30 }))),
+        claimed(MODULE, "jwt", &token(MODULE, &signer(1), &no_hash)),
+    ] {
+        let verdict = Trust::default().verify(asked, &module).await.unwrap();
+        assert!(verdict.accepted && verdict.signers.is_empty());
+        let bounds = verdict.claims.expect("they bound grants").bounds();
+        let why = bounds.allows(Capability::Kv).unwrap_err();
+        assert!(why.starts_with("the claims of `a module whose claims cannot be read` do not allow `kv`"), "{why}");
+        assert!(bounds.serves_http().is_err());
+    }
+}
+
 #[tokio::test]
 async fn a_policy_believes_the_accounts_it_names() {
     let keys = Keys::new();
