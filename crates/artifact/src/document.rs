@@ -10,7 +10,7 @@ use std::fmt;
 use oci_spec::image::{Arch, Descriptor, Digest, DigestAlgorithm, ImageIndex, ImageManifest, MediaType, Os, Platform};
 use serde::{
     Deserialize,
-    de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor},
+    de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 
 use crate::{
@@ -135,7 +135,7 @@ fn essence(media_type: &str) -> String {
     media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-/// What a document has at its top, whatever the case of the names.
+/// What a document has at its top.
 #[derive(Debug, Default)]
 struct Outline {
     schema_version: Option<u64>,
@@ -185,24 +185,20 @@ impl<'de> Deserialize<'de> for Outline {
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Outline, A::Error> {
                 let mut outline = Outline::default();
+                let mut names = Names::of(TOP);
                 while let Some(key) = map.next_key::<String>()? {
-                    match key.to_ascii_lowercase().as_str() {
-                        "schemaversion" if outline.schema_version.is_some() => {
-                            return Err(A::Error::custom("it has two `schemaVersion`"));
+                    match names.once(&key).map_err(A::Error::custom)? {
+                        Some("schemaVersion") => outline.schema_version = Some(map.next_value()?),
+                        Some("mediaType") => outline.media_type = Some(map.next_value()?),
+                        Some(list @ ("layers" | "manifests")) => {
+                            (outline.layers, outline.manifests) =
+                                (outline.layers || list == "layers", outline.manifests || list == "manifests");
+                            map.next_value_seed(Names::of(DESCRIPTOR))?;
                         }
-                        "schemaversion" => outline.schema_version = Some(map.next_value()?),
-                        "mediatype" if outline.media_type.is_some() => {
-                            return Err(A::Error::custom("it has two `mediaType`"));
-                        }
-                        "mediatype" => outline.media_type = Some(map.next_value()?),
+                        Some("config" | "subject") => map.next_value_seed(Names::of(DESCRIPTOR))?,
                         other => {
-                            match other {
-                                "layers" => outline.layers = true,
-                                "manifests" => outline.manifests = true,
-                                "fslayers" => outline.fs_layers = true,
-                                "blobs" => outline.blobs = true,
-                                _ => {}
-                            }
+                            outline.fs_layers |= other == Some("fsLayers");
+                            outline.blobs |= other == Some("blobs");
                             map.next_value::<IgnoredAny>()?;
                         }
                     }
@@ -211,6 +207,86 @@ impl<'de> Deserialize<'de> for Outline {
             }
         }
         deserializer.deserialize_map(Keys)
+    }
+}
+
+/// What manifests and indexes have at their top.
+const TOP: &[&str] = &[
+    "schemaVersion",
+    "mediaType",
+    "artifactType",
+    "config",
+    "layers",
+    "manifests",
+    "subject",
+    "annotations",
+    "fsLayers",
+    "blobs",
+];
+/// What descriptors have.
+const DESCRIPTOR: &[&str] = &["mediaType", "digest", "size", "urls", "annotations", "data", "artifactType", "platform"];
+/// What platforms have.
+const PLATFORM: &[&str] = &["architecture", "os", "os.version", "os.features", "variant", "features"];
+
+/// The names an object may have, each once and in this spelling. Go takes any case, and the last of several: what has
+/// `layers` and `Layers` is one artifact to it and another to us.
+#[derive(Clone)]
+struct Names {
+    known: &'static [&'static str],
+    seen: Vec<&'static str>,
+}
+
+impl Names {
+    fn of(known: &'static [&'static str]) -> Self {
+        Self { known, seen: Vec::new() }
+    }
+
+    /// Which of the names a key is; `None` is one that nobody knows.
+    fn once(&mut self, key: &str) -> Result<Option<&'static str>, String> {
+        // The two letters beyond ASCII that Go folds into it.
+        let folded = key.replace('\u{17f}', "s").replace('\u{212a}', "k");
+        let Some(name) = self.known.iter().copied().find(|name| name.eq_ignore_ascii_case(&folded)) else {
+            return Ok(None);
+        };
+        if self.seen.contains(&name) {
+            return Err(format!("it has two `{name}`"));
+        }
+        if name != key {
+            return Err(format!("it has `{key}`, which only some readers take for `{name}`"));
+        }
+        self.seen.push(name);
+        Ok(Some(name))
+    }
+}
+
+/// Looks at one object, or at each of a list, and keeps nothing.
+impl<'de> DeserializeSeed<'de> for Names {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Names {
+    type Value = ();
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a descriptor, or a list of them")
+    }
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        while list.next_element_seed(self.clone())?.is_some() {}
+        Ok(())
+    }
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
+        while let Some(key) = map.next_key::<String>()? {
+            match self.once(&key).map_err(A::Error::custom)? {
+                Some("platform") => map.next_value_seed(Self::of(PLATFORM))?,
+                _ => _ = map.next_value::<IgnoredAny>()?,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -320,12 +396,44 @@ mod tests {
         let text = format!(r#"{{"schemaVersion":2,"config":{},"layers":[],"manifests":[]}}"#, descriptor(""));
         check(&text, None, both);
         check(&text, Some(OCI), both);
-        check(&text.replace("\"manifests\"", "\"Manifests\""), None, both);
+        let variant = "the manifest is not read: it has `Manifests`, which only some readers take for `manifests`";
+        check(&text.replace("\"manifests\"", "\"Manifests\""), None, variant);
         check(&text.replace("\"manifests\"", r#""m\u0061nifests""#), None, both);
         let twice = format!(r#"{{"schemaVersion":2,"config":{},"layers":[],"layers":[]}}"#, descriptor(""));
-        check(&twice, None, "the manifest is not read: duplicate field `layers`");
+        check(&twice, None, "the manifest is not read: it has two `layers`");
         let types = r#"{"schemaVersion":2,"mediaType":"a/b","mediatype":"c/d"}"#;
         check(types, None, "the manifest is not read: it has two `mediaType`");
+    }
+
+    /// Go takes any case of a name, and the last of several.
+    #[test]
+    fn doubles_in_any_case_are_refused() {
+        let plain = manifest_of(&descriptor("wasi/wasm"));
+        check(&plain, None, "manifest");
+        let other = "sha256:".to_owned() + &"cd".repeat(32);
+        for (before, added, expected) in [
+            ("\"layers\"", r#""Layers":[],"#, "it has `Layers`, which only some readers take for `layers`"),
+            ("\"layers\"", r#""layer\u017f":[],"#, "it has `layer\u{17f}`, which only some readers take for `layers`"),
+            ("\"config\"", r#""Config":{},"#, "it has `Config`, which only some readers take for `config`"),
+            ("\"config\"", r#""config":{},"#, "it has two `config`"),
+            ("\"config\"", r#""Subject":{},"#, "it has `Subject`, which only some"),
+            ("\"digest\"", &format!(r#""Digest":"{other}","#), "it has `Digest`, which only some"),
+            ("\"digest\"", &format!(r#""digest":"{other}","#), "it has two `digest`"),
+            ("\"size\"", r#""SIZE":3,"#, "it has `SIZE`, which only some"),
+            ("\"os\"", r#""OS":"linux","#, "it has `OS`, which only some"),
+        ] {
+            // The first such name, and where there are several also the last: of the config, of a layer.
+            let expected = format!("the manifest is not read: {expected}");
+            check(&plain.replacen(before, &format!("{added}{before}"), 1), None, &expected);
+            let at = plain.rfind(before).unwrap();
+            check(&format!("{}{added}{}", &plain[..at], &plain[at..]), None, &expected);
+        }
+        let index = format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, descriptor("wasi/wasm"));
+        let double = index.replace(r#""digest""#, &format!(r#""DIGEST":"{other}","digest""#));
+        check(&double, None, "the manifest is not read: it has `DIGEST`");
+        let annotated = plain.replace(r#""layers""#, r#""annotations":{"Digest":"x","digest":"y"},"layers""#);
+        check(&annotated, None, "manifest");
+        check(&plain.replace(r#""layers""#, r#""subject":null,"layers""#), None, "manifest");
     }
 
     #[test]
