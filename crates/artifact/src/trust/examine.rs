@@ -108,7 +108,7 @@ impl<'t> Examined<'t> {
         let thorough = self.trust.thorough || keyless;
         let wanting: Vec<_> = self.terms().filter(|terms| terms.require.mentions(Evidence::Cosign)).collect();
         let enough = |search: &Search<'_>| !thorough && wanting.iter().all(|terms| by(&search.good, &terms.keys));
-        let mut search = Search::new(repository, &keys);
+        let mut search = Search::new(repository, keys);
         for digest in &self.digests {
             if enough(&search) {
                 break;

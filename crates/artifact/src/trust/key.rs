@@ -8,7 +8,7 @@ use std::{fmt, path::Path};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ed25519_dalek::pkcs8::DecodePublicKey as _;
 use p256::{
-    ecdsa::signature::Verifier as _,
+    ecdsa::signature::hazmat::PrehashVerifier as _,
     pkcs8::{ObjectIdentifier, SubjectPublicKeyInfoRef, der::pem::decode_vec},
 };
 use sha2::{Digest as _, Sha256};
@@ -95,9 +95,14 @@ impl PublicKey {
 
     /// Whether a signature over a message is its own: ASN.1 for P-256, 64 bytes for Ed25519.
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        self.verifies_hashed(message, &Sha256::digest(message), signature)
+    }
+
+    /// The same for whoever asks several keys, with the message's SHA-256 at hand.
+    pub(super) fn verifies_hashed(&self, message: &[u8], hash: &[u8], signature: &[u8]) -> bool {
         match &self.curve {
             Curve::P256(key) => p256::ecdsa::DerSignature::try_from(signature)
-                .is_ok_and(|signature| key.verify(message, &signature).is_ok()),
+                .is_ok_and(|signature| key.verify_prehash(hash, &signature).is_ok()),
             Curve::Ed25519(key) => ed25519_dalek::Signature::from_slice(signature)
                 .is_ok_and(|signature| key.verify_strict(message, &signature).is_ok()),
         }

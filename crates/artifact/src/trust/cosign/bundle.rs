@@ -15,8 +15,8 @@ const PAYLOAD: &str = "application/vnd.in-toto+json";
 const STATEMENT: &str = "https://in-toto.io/Statement/v1";
 /// What the statement states: that this was signed. Others are about how it was built or what is in it.
 pub(in crate::trust) const PREDICATE: &str = "https://sigstore.dev/cosign/sign/v1";
-/// Subjects of one statement, signatures of one envelope.
-const MAX_COUNT: usize = 16;
+/// Subjects of one statement.
+const MAX_SUBJECTS: usize = 16;
 
 /// What a bundle turned out to be.
 pub(in crate::trust) enum Signed {
@@ -102,17 +102,18 @@ pub(in crate::trust) fn read(blob: &[u8], subject: &Digest) -> Result<Signed, St
     if envelope.payload_type != PAYLOAD {
         return Err(format!("holds `{}`, and not `{PAYLOAD}`", envelope.payload_type));
     }
-    if envelope.signatures.is_empty() || envelope.signatures.len() > MAX_COUNT {
-        return Err(format!("has {} signatures, and 1 to {MAX_COUNT} are read", envelope.signatures.len()));
-    }
+    // As the specification of bundles has it. Each is tried with each key, and bundles are what is counted.
+    let [signature] = envelope.signatures.as_slice() else {
+        return Err(format!("has {} signatures, and a bundle is of one", envelope.signatures.len()));
+    };
     let base_64 = |text: &str| STANDARD.decode(text).map_err(|_| "is not base 64".to_owned());
     let payload = base_64(&envelope.payload)?;
     let statement: Statement = serde_json::from_slice(&payload).map_err(unreadable)?;
     if statement.kind != STATEMENT {
         return Err(format!("states `{}`, and not `{STATEMENT}`", statement.kind));
     }
-    if statement.subject.len() > MAX_COUNT {
-        return Err(format!("is over {} subjects, and at most {MAX_COUNT} are read", statement.subject.len()));
+    if statement.subject.len() > MAX_SUBJECTS {
+        return Err(format!("is over {} subjects, and at most {MAX_SUBJECTS} are read", statement.subject.len()));
     }
     let names = |found: &Subject| found.digest.get("sha256").is_some_and(|hex| hex == subject.digest());
     if !statement.subject.iter().any(names) {
@@ -125,10 +126,9 @@ pub(in crate::trust) fn read(blob: &[u8], subject: &Digest) -> Result<Signed, St
     if material.certificate.is_some() || material.x509_certificate_chain.is_some() {
         return Ok(Signed::ByCertificate);
     }
-    let signatures = envelope.signatures.iter().map(|one| base_64(&one.sig)).collect::<Result<_, _>>()?;
     Ok(Signed::ByKey(Signature {
         message: pre_authentication(&payload),
-        signatures,
+        signature: base_64(&signature.sig)?,
         hint: material.public_key.map(|key| key.hint).filter(|hint| !hint.is_empty()),
     }))
 }

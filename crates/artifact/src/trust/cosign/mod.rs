@@ -15,12 +15,15 @@
 pub(super) mod bundle;
 pub(super) mod simple;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use oci_spec::image::{Descriptor, Digest, ImageManifest};
 use samara_model::Evidence;
+use sha2::{Digest as _, Sha256};
 
 use super::{Outcome, Step, key::PublicKey};
-use crate::{Error, Repository, Version, repository::read_blob};
+use crate::{Error, Repository, Version, repository::read_blob, store::blocking};
 
 /// Signatures looked at for one artifact.
 pub const MAX_SIGNATURES: usize = 64;
@@ -35,7 +38,7 @@ const UNTELLING: [&str; 2] = ["application/vnd.oci.empty.v1+json", "application/
 /// Looks for signatures, for as long as they are not enough.
 pub(super) struct Search<'a> {
     repository: &'a dyn Repository,
-    keys: &'a [PublicKey],
+    keys: Arc<[PublicKey]>,
     left: usize,
     /// What was found, in order.
     pub(super) steps: Vec<Step>,
@@ -59,16 +62,23 @@ pub(super) struct Certified {
 pub(in crate::trust) struct Signature {
     /// What was signed.
     pub(in crate::trust) message: Vec<u8>,
-    /// Its bytes: more than one where an envelope has more.
-    pub(in crate::trust) signatures: Vec<Vec<u8>>,
+    /// Its bytes.
+    pub(in crate::trust) signature: Vec<u8>,
     /// What the signer says the key's hint is.
     pub(super) hint: Option<String>,
 }
 
 impl<'a> Search<'a> {
     /// A search among everything that one repository has.
-    pub(super) fn new(repository: &'a dyn Repository, keys: &'a [PublicKey]) -> Self {
-        Self { repository, keys, left: MAX_SIGNATURES, steps: Vec::new(), good: Vec::new(), certified: Vec::new() }
+    pub(super) fn new(repository: &'a dyn Repository, keys: Vec<PublicKey>) -> Self {
+        Self {
+            repository,
+            keys: keys.into(),
+            left: MAX_SIGNATURES,
+            steps: Vec::new(),
+            good: Vec::new(),
+            certified: Vec::new(),
+        }
     }
 
     /// Looks for all signatures over `subject`, until `enough` says so.
@@ -142,7 +152,7 @@ impl<'a> Search<'a> {
             };
             if is_bundle {
                 match bundle::read(&blob, subject) {
-                    Ok(bundle::Signed::ByKey(signature)) => self.check(&signature, subject, &place),
+                    Ok(bundle::Signed::ByKey(signature)) => self.check(signature, subject, &place).await?,
                     Ok(bundle::Signed::ByCertificate) => {
                         let text = format!("{place} was made without a key, which only `keyless` is about");
                         self.steps.push(Step::new(Evidence::Keyless, Outcome::Note, text));
@@ -157,7 +167,7 @@ impl<'a> Search<'a> {
             } else {
                 match simple::read(&blob, layer, subject) {
                     Ok((signature, named)) => {
-                        self.check(&signature, subject, &place);
+                        self.check(signature, subject, &place).await?;
                         if let Some(named) = named {
                             let text =
                                 format!("{place} was made for the name `{named}`, which is told and not checked");
@@ -175,13 +185,18 @@ impl<'a> Search<'a> {
         Ok(())
     }
 
-    /// Tries every key that is trusted.
-    fn check(&mut self, signature: &Signature, subject: &Digest, place: &str) {
-        let verifies = |key: &&PublicKey| signature.signatures.iter().any(|one| key.verifies(&signature.message, one));
-        let by: Vec<_> = self.keys.iter().filter(verifies).cloned().collect();
+    /// Tries every key that is trusted, on a thread that may be busy: whoever signs chooses how much there is to hash.
+    async fn check(&mut self, signature: Signature, subject: &Digest, place: &str) -> Result<(), Error> {
+        let keys = Arc::clone(&self.keys);
+        let Signature { message, signature, hint } = signature;
+        let by = blocking(move || {
+            let hash = Sha256::digest(&message);
+            let verifies = |key: &&PublicKey| key.verifies_hashed(&message, &hash, &signature);
+            Ok(keys.iter().filter(verifies).cloned().collect::<Vec<_>>())
+        })
+        .await?;
         if by.is_empty() {
-            let hint =
-                signature.hint.as_ref().map(|hint| format!(" (its key has the hint `{hint}`)")).unwrap_or_default();
+            let hint = hint.map(|hint| format!(" (its key has the hint `{hint}`)")).unwrap_or_default();
             self.bad(&format!("{place} is by none of the trusted keys{hint}"));
         }
         for key in by {
@@ -191,6 +206,7 @@ impl<'a> Search<'a> {
                 self.good.push(key);
             }
         }
+        Ok(())
     }
 
     fn bad(&mut self, text: &str) {

@@ -76,5 +76,5 @@ pub(super) fn read(blob: &[u8], layer: &Descriptor, subject: &Digest) -> Result<
         return Err(format!("is over `{}`, which is another artifact", image.digest));
     }
     let named = Some(identity.docker_reference).filter(|name| !name.is_empty());
-    Ok((Signature { message: blob.to_vec(), signatures: vec![signature], hint: None }, named))
+    Ok((Signature { message: blob.to_vec(), signature, hint: None }, named))
 }

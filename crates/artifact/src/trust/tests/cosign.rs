@@ -256,6 +256,42 @@ async fn referrers_that_are_no_signatures_count_against_the_bound() {
     assert_eq!(repository.requests.load(Ordering::Relaxed), MAX_SIGNATURES + 2, "referrers, each manifest, tag");
 }
 
+/// What is counted against the bound is one check with each key, and no envelope brings more.
+#[tokio::test]
+async fn a_bundle_is_of_one_signature() {
+    let (keys, repository) = (Keys::new(), Memory::default());
+    let pair = keys.pair("a");
+    let (digest, document) = repository.put_artifact("v1", MODULE);
+    let bundle = crate::trust::cosign::bundle::write(&digest, pair.public().hint(), |message| pair.sign(message));
+    let with = |count: usize| {
+        let mut bundle: serde_json::Value = serde_json::from_slice(&bundle).unwrap();
+        let good = bundle["dsseEnvelope"]["signatures"][0].clone();
+        bundle["dsseEnvelope"]["signatures"] = std::iter::repeat_n(good, count).collect();
+        let bytes = bundle.to_string();
+        let layer = repository.put_blob(bytes.clone());
+        repository.put_manifest(
+            Some(&crate::trust::cosign::simple::tag(&digest)),
+            &json!({
+                "schemaVersion": 2,
+                "config": { "mediaType": MediaType::ImageConfig.as_ref(), "digest": sha256(b"{}").to_string(), "size": 2 },
+                "layers": [{
+                    "mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json",
+                    "digest": layer.to_string(),
+                    "size": bytes.len(),
+                }],
+            }),
+        );
+    };
+    let trust = keys.trust(COSIGN);
+    with(1);
+    assert_eq!(refusal(&trust, &repository, &document).await, "");
+    for count in [0, 2, 16] {
+        with(count);
+        let refusal = refusal(&trust, &repository, &document).await;
+        assert!(refusal.contains(&format!("has {count} signatures, and a bundle is of one")), "{refusal}");
+    }
+}
+
 #[tokio::test]
 async fn a_signature_over_its_size_is_not_fetched() {
     let (keys, repository) = (Keys::new(), Memory::default());
