@@ -3,7 +3,8 @@
 //! A registry that a person named may be anywhere, also on this machine. What it names may be on the public Internet, or where
 //! the registry itself was found (a registry of a private network has its storage there too): else a public registry could
 //! make this machine ask its own network for it. A name is judged by its addresses, and what was judged is what is connected
-//! to ([`super::resolve`]). An operator who wants more names the host in the host file.
+//! to ([`super::resolve`]). Over plain HTTP only a host is asked that was named insecure, under any port of it. An operator
+//! who wants more names the host in the host file.
 
 use std::net::IpAddr;
 
@@ -51,13 +52,15 @@ pub(super) fn judge(settings: &RegistrySettings, home: &Home, to: &Url, what: &s
     if !to.username().is_empty() || to.password().is_some() {
         return refuse("a URL with a login in it; it is not followed");
     }
-    match to.scheme() {
-        "https" => {}
-        "http" if home.url.scheme() == "http" || settings.insecure(to) => {}
-        "http" => return refuse("from https to plain http; it is not followed"),
-        _ => return refuse("which is not on the web; it is not followed"),
+    if !matches!(to.scheme(), "https" | "http") {
+        return refuse("which is not on the web; it is not followed");
     }
-    if same_origin(&home.url, to) || settings.host(to).is_some() {
+    // Who allows plain HTTP with one host has not allowed it with others that this one names.
+    let plain = to.scheme() == "http"
+        && !settings.insecure(to)
+        && !(home.url.scheme() == "http" && home.url.host() == to.host());
+    let named = same_origin(&home.url, to) || settings.host(to).is_some();
+    if named && !plain {
         return Ok(Reach::Anywhere);
     }
     let reach = Reach::Public { and: home.kind };
@@ -68,8 +71,14 @@ pub(super) fn judge(settings: &RegistrySettings, home: &Home, to: &Url, what: &s
         Some(Host::Domain(_)) => None,
         None => return refuse("which names no host"),
     };
-    match address.and_then(|address| reach.refuses(address)) {
+    match address.filter(|_| !named).and_then(|address| reach.refuses(address)) {
         Some(kind) => refuse(&format!("an address that is {kind}; {}", allow(to))),
+        None if plain && home.url.scheme() == "https" => refuse("from https to plain http; it is not followed"),
+        None if plain => refuse(&format!(
+            "over plain http, which nobody allowed for it; if it should, say so in the host file: `[registry.\"{}\"] \
+             insecure = true`",
+            super::endpoint::authority(to)
+        )),
         None => Ok(reach),
     }
 }
@@ -147,7 +156,14 @@ mod tests {
     #[test]
     fn a_private_registry_leads_to_its_own_kind_of_place_too() {
         let check = |to, expected| check("http://10.0.0.5:5000/v2/a", Some("private"), to, expected);
-        check("http://10.0.0.6:9000/x", "public private");
+        check("https://10.0.0.6:9000/x", "public private");
+        check("https://storage.example/x", "public private");
+        check("http://10.0.0.5:9000/x", "public private");
+        // That it is asked over plain HTTP itself says nothing of others.
+        check("http://10.0.0.6:9000/x", "over plain http, which nobody allowed for it");
+        check("http://storage.example/x", "over plain http, which nobody allowed for it");
+        check("http://10.0.0.9:9000/x", "over plain http, which nobody allowed for it");
+        check("http://10.0.0.9/x", "anywhere");
         check("http://127.0.0.1:9090/x", "an address that is loopback");
         check("http://169.254.169.254/latest", "an address that is link-local");
     }

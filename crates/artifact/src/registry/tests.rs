@@ -55,11 +55,11 @@ async fn resolved(host: String, names: &'static [(&'static str, &'static str)]) 
 
 #[tokio::test]
 async fn a_redirect_to_a_name_is_judged_by_the_names_addresses() {
-    let port = server(|port| format!("307 Away\r\nLocation: http://storage.test:{port}/x")).await;
+    let port = server(|port| format!("307 Away\r\nLocation: https://storage.test:{port}/x")).await;
     let names = &[("registry.test", "127.0.0.1"), ("storage.test", "10.0.0.1")];
     let error = resolved(format!("registry.test:{port}"), names).await;
     let expected = format!(
-        "`http://storage.test:{port}/x` is not asked: `storage.test` is at `10.0.0.1`, an address that is private; if it \
+        "`https://storage.test:{port}/x` is not asked: `storage.test` is at `10.0.0.1`, an address that is private; if it \
          should, name it in the host file: `[registry.\"storage.test:{port}\"]`"
     );
     assert_eq!(error, Error::Invalid(expected));
@@ -68,10 +68,18 @@ async fn a_redirect_to_a_name_is_judged_by_the_names_addresses() {
 #[tokio::test]
 async fn a_registry_on_this_machine_may_have_its_storage_there() {
     let storage = server(|_| "404 None".to_owned()).await;
-    let port = server(move |_| format!("307 Away\r\nLocation: http://storage.test:{storage}/x")).await;
     let names = &[("registry.test", "127.0.0.1"), ("storage.test", "127.0.0.1")];
+    let port = server(move |_| format!("307 Away\r\nLocation: http://registry.test:{storage}/x")).await;
     let error = resolved(format!("registry.test:{port}"), names).await;
-    assert_eq!(error, Error::NotFound(format!("`storage.test:{storage}` has no `a:v1`")));
+    assert_eq!(error, Error::NotFound(format!("`registry.test:{storage}` has no `a:v1`")));
+    // It is asked, and this one does not speak TLS.
+    let port = server(move |_| format!("307 Away\r\nLocation: https://storage.test:{storage}/x")).await;
+    let error = resolved(format!("registry.test:{port}"), names).await.to_string();
+    assert!(error.starts_with(&format!("`storage.test:{storage}` does not speak TLS")), "{error}");
+    // Over plain HTTP only if that was allowed for it.
+    let port = server(move |_| format!("307 Away\r\nLocation: http://storage.test:{storage}/x")).await;
+    let error = resolved(format!("registry.test:{port}"), names).await.to_string();
+    assert!(error.contains(&format!("`[registry.\"storage.test:{storage}\"] insecure = true`")), "{error}");
 }
 
 #[tokio::test]
