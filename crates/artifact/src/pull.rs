@@ -355,12 +355,12 @@ impl Fetcher {
     ) -> Result<BoxStream<'static, Result<Bytes, Error>>, Error> {
         progress.step("downloading");
         let chunks = self.client.get_url(url, 0, most).await?.chunks;
-        let (url, progress, mut received) = (url.clone(), progress.clone(), 0_u64);
+        let (from, progress, mut received) = (Reference::Url(url.clone()), progress.clone(), 0_u64);
         let counted = chunks.map(move |chunk| {
             let chunk = chunk?;
             received = received.saturating_add(chunk.len() as u64);
             if received > most {
-                return Err(Error::OverLimit(format!("`{url}` is of more than {most} bytes, the most that are read")));
+                return Err(Error::OverLimit(format!("`{from}` is of more than {most} bytes, the most that are read")));
             }
             progress.received(chunk.len() as u64);
             Ok(chunk)

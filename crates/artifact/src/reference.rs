@@ -19,6 +19,7 @@ use std::{
 
 use oci_spec::image::Digest;
 use samara_model::place_of_host;
+use url::Position;
 
 use crate::Error;
 
@@ -131,7 +132,12 @@ impl Reference {
             return layout(text, rest, archive).map(Some);
         }
         if text.starts_with("https://") || text.starts_with("http://") {
-            let url = url::Url::parse(text).map_err(|error| invalid(text, &error.to_string()))?;
+            let url = url::Url::parse(text).map_err(|error| {
+                // What is no URL has no parts; what stands before an `@` may be a login all the same.
+                let shown = text.split('?').next().unwrap_or_default();
+                let shown = shown.rsplit_once('@').map_or(shown, |(_, after)| after);
+                invalid(shown, &error.to_string())
+            })?;
             if !url.username().is_empty() || url.password().is_some() {
                 let host = url.host_str().unwrap_or_default();
                 return Err(Error::Reference(format!(
@@ -248,6 +254,8 @@ fn authority(url: &url::Url) -> String {
 }
 
 fn invalid(text: &str, why: &str) -> Error {
+    // A query may hold what opens a storage service; a file's name may hold a question mark.
+    let text = if text.contains("://") { text.split('?').next().unwrap_or_default() } else { text };
     Error::Reference(format!("`{text}` names no artifact: {why}"))
 }
 
@@ -260,7 +268,10 @@ impl fmt::Display for Reference {
                 write!(f, "{}:{}", if *archive { "oci-archive" } else { "oci" }, path.display())?;
                 version.iter().try_for_each(|version| write!(f, "{version}"))
             }
-            Self::Url(url) => write!(f, "{url}"),
+            // Without a query, in which storage services put what opens them: this ends in errors, verdicts and logs.
+            Self::Url(url) => {
+                write!(f, "{}://{}", url.scheme(), &url[Position::BeforeHost..Position::AfterPath])
+            }
             Self::Bundle { archive, member } => {
                 write!(f, "bundle://{archive}")?;
                 member.iter().try_for_each(|member| write!(f, "#{member}"))
@@ -319,7 +330,9 @@ mod tests {
         check("oci:dir/x:v1", "Layout oci:dir/x:v1");
         check("oci-archive:x.tar", "Layout oci-archive:x.tar");
         check("https://w.example/a.wasm", "Url https://w.example/a.wasm");
+        check("https://w.example:8443/a.wasm?v=1#x", "Url https://w.example:8443/a.wasm");
         check("bundle://shop.zip#cart", "Bundle bundle://shop.zip#cart");
+        check("bundle://https://w.example/a.zip?key=SECRET#cart", "Bundle bundle://https://w.example/a.zip#cart");
         check("bundle://oci://r.example/shop:1#cart.wasm", "Bundle bundle://r.example/shop:1#cart.wasm");
     }
 
@@ -337,6 +350,14 @@ mod tests {
         check(
             "https://me:secret@w.example/a",
             "the URL of `w.example` carries a login, which would end in logs; remove it",
+        );
+        check(
+            "https://me:SECRET@w.example:99999/a?key=SECRET",
+            "`w.example:99999/a` names no artifact: invalid port number",
+        );
+        check(
+            "ftp://w.example/a?key=SECRET",
+            "`ftp://w.example/a` names no artifact: no source has the scheme `ftp://`; known are oci, https, http, bundle and file, or write a path",
         );
         check(
             "bundle://bundle://a#b",

@@ -101,7 +101,9 @@ pub(super) fn place(reference: &Reference) -> Result<String, Error> {
         Reference::Bundle { archive, .. } => place(archive)?,
         Reference::Url(url) => {
             let hidden = || {
-                Error::Untrusted(format!("`{url}` hides where it leads: write it without escaped separators and dots"))
+                Error::Untrusted(format!(
+                    "`{reference}` hides where it leads: write it without escaped separators and dots"
+                ))
             };
             let path = percent_decode_str(url.path()).decode_utf8().map_err(|_| hidden())?;
             let slashes = |text: &str| text.bytes().filter(|byte| *byte == b'/').count();

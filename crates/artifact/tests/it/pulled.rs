@@ -15,7 +15,7 @@ use samara_artifact::{
 use crate::{
     hostile::{
         BLOB, MANIFEST_TYPE, client, manifest,
-        server::{Answers, Asked, Reply, Server},
+        server::{Answers, Asked, Reply, Sent, Server},
     },
     memory::Memory,
 };
@@ -169,4 +169,41 @@ async fn a_web_server_has_modules_and_archives() {
     }
     let files: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(files, ["store"]);
+}
+
+#[tokio::test]
+async fn the_query_of_a_url_is_asked_with_and_never_shown() {
+    let answers: Answers = Arc::new(|asked: &Asked| match asked.target.split('?').next().unwrap() {
+        "/a.wasm" => Reply::new(200, BLOB),
+        "/a.zip" => Reply::new(200, b"PK\x03\x04 and so on".as_slice()),
+        "/long" => Reply::new(200, vec![0; 100]),
+        "/unsaid" => Reply { headers: Vec::new(), status: 200, body: Sent::Endless { announced: None } },
+        "/cut" => Reply::sending(Sent::Cut { announced: 8, bytes: b"\0a".into() }),
+        _ => Reply::new(404, ""),
+    });
+    let server = Server::start(None, answers).await;
+    let (mut fetcher, _folder) = fetcher(&server);
+    fetcher.bounds.module_bytes = 50;
+    let address = server.address;
+    // One that refuses, and has a rule, for which the place is looked at.
+    let policy = "[trust]\nrequire = \"digest\"\n[[trust.rule]]\nmatch = \"oci://r.example/*\"\nrequire = \"never\"";
+    let policy = samara_model::TrustPolicy::parse(policy, "trust.toml".as_ref()).unwrap();
+    let policy = Trust::default().and("trust.toml", &policy).unwrap();
+    for path in ["long", "unsaid", "cut", "none", "a.zip", "a%2fb", "bundle"] {
+        let text = match path {
+            "bundle" => format!("bundle://http://{address}/a.zip?key=SECRET#a"),
+            path => format!("http://{address}/{path}?key=SECRET"),
+        };
+        let reference = Reference::parse(&text).unwrap();
+        for trust in [&Trust::default(), &policy] {
+            let error = fetcher.fetch(&reference, trust, &Progress::default()).await.unwrap_err().to_string();
+            assert!(error.contains(&address.to_string()) && !error.contains("SECRET"), "{path}: {error}");
+        }
+        let error = fetcher.members(&reference, &Progress::default()).await.err().map(|error| error.to_string());
+        assert!(!error.unwrap_or_default().contains("SECRET"), "{path}");
+    }
+    let found = fetch(&fetcher, &format!("http://{address}/a.wasm?key=SECRET")).await.unwrap();
+    let verdict = serde_json::to_string(&found.verdict).unwrap();
+    assert!(verdict.contains("/a.wasm") && !verdict.contains("SECRET"), "{verdict}");
+    assert!(server.asked().iter().all(|asked| asked.target.ends_with("?key=SECRET")), "and it is asked with");
 }
