@@ -314,6 +314,60 @@ async fn a_hostile_folder_is_refused() {
     check(&[("index.json", &many)], &nothing, "at most 512 are read").await;
 }
 
+/// A layout that lists these manifests, one or more times each, and has them as blobs.
+fn listing(at: &Path, manifests: &[Bytes], times: usize) {
+    fs::create_dir_all(at.join("blobs/sha256")).unwrap();
+    fs::write(at.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+    let mut listed = Vec::new();
+    for bytes in manifests {
+        let digest = sha256(bytes);
+        fs::write(at.join("blobs/sha256").join(digest.digest()), bytes).unwrap();
+        let one = json!({ "mediaType": MANIFEST, "size": bytes.len(), "digest": digest.to_string() });
+        listed.extend(std::iter::repeat_n(one, times));
+    }
+    let index = json!({ "schemaVersion": 2, "manifests": listed }).to_string();
+    fs::write(at.join("index.json"), index).unwrap();
+}
+
+/// One that refers to `subject`, and is as long as `padding` makes it.
+fn referring(number: usize, subject: &[u8], padding: usize) -> Bytes {
+    let nothing = Descriptor::new(MANIFEST.into(), 2, sha256(b"{}"));
+    let subject = Descriptor::new(MANIFEST.into(), subject.len() as u64, sha256(subject));
+    let note = "x".repeat(padding);
+    manifest(&nothing, &nothing, &json!({ "subject": subject, "annotations": { "n": number.to_string(), "x": note } }))
+}
+
+#[tokio::test]
+async fn what_a_layout_lists_is_read_once_and_has_a_bound() {
+    let directory = TempDir::new().unwrap();
+    let open = async |name: &str, manifests: &[Bytes], times: usize| {
+        let at = directory.path().join(name);
+        listing(&at, manifests, times);
+        (ImageLayout::open(&at, false).await.unwrap(), at)
+    };
+    // Each once, however often it is listed: 400 times this one would be over the bound.
+    let one = referring(0, b"subject", 1 << 20);
+    let (layout, _) = open("same", std::slice::from_ref(&one), 400).await;
+    assert_eq!(layout.referrers(&sha256(b"subject")).await.unwrap().len(), 1);
+    // And once for all who ask: what is not there any more is not read again.
+    let many: Vec<_> = (0..64).map(|n| referring(n, &[u8::try_from(n % 4).unwrap()], 0)).collect();
+    let (layout, at) = open("many", &many, 8).await;
+    assert_eq!(layout.referrers(&sha256(&[0])).await.unwrap().len(), 16);
+    fs::remove_dir_all(at.join("blobs/sha256")).unwrap();
+    for subject in 1..4 {
+        assert_eq!(layout.referrers(&sha256(&[subject])).await.unwrap().len(), 16);
+    }
+    assert!(layout.only().await.unwrap_err().to_string().contains("has no tag"));
+    // But another `index.json` is another layout.
+    let (_, other) = open("other", &many[..1], 1).await;
+    fs::copy(other.join("index.json"), at.join("index.json")).unwrap();
+    assert!(layout.referrers(&sha256(&[0])).await.unwrap().is_empty());
+    let large: Vec<_> = (0..65).map(|n| referring(n, b"subject", 1 << 20)).collect();
+    let (layout, _) = open("large", &large, 1).await;
+    let error = layout.referrers(&sha256(b"subject")).await.unwrap_err();
+    assert!(matches!(&error, Error::OverLimit(why) if why.contains("more than the 67108864 bytes")), "{error}");
+}
+
 /// A tar of a layout with an entry more.
 fn tar_with(path: &Path, add: impl FnOnce(&mut tar::Builder<fs::File>)) {
     let mut tar = tar::Builder::new(fs::File::create(path).unwrap());

@@ -50,7 +50,7 @@ pub(super) struct Archive {
 
 /// What is in the tar.
 struct Contents {
-    index: ImageIndex,
+    index: Arc<ImageIndex>,
     /// Where blobs are: the first byte, and how many.
     blobs: BTreeMap<String, (u64, u64)>,
     /// Where the next entry begins, in one that is written.
@@ -94,7 +94,7 @@ impl Archive {
         let index = small(INDEX_NAME, MAX_MANIFEST_BYTES)?.ok_or_else(|| no_layout(INDEX_NAME))?;
         let index = read_index(&index, &path.join(INDEX_NAME))?;
         let blobs = found.into_iter().filter_map(|(name, at)| Some((name.strip_prefix(BLOBS)?.to_owned(), at)));
-        let contents = Contents { index, blobs: blobs.collect(), end: 0, writing: false };
+        let contents = Contents { index: Arc::new(index), blobs: blobs.collect(), end: 0, writing: false };
         Ok(Self {
             path: path.to_owned(),
             file: Arc::new(opened),
@@ -114,7 +114,7 @@ impl Archive {
             Ok((parent.create(&name, Mode::from_bits_retain(0o644))?, name))
         };
         let (file, name) = make().map_err(|error: io::Error| disk("writing to", &parent.path, error))?;
-        let contents = Contents { index: empty_index(), blobs: BTreeMap::new(), end: 0, writing: false };
+        let contents = Contents { index: Arc::new(empty_index()), blobs: BTreeMap::new(), end: 0, writing: false };
         let archive = Self {
             path: path.to_owned(),
             file: Arc::new(file),
@@ -129,8 +129,8 @@ impl Archive {
         &self.path
     }
 
-    pub(super) fn index(&self) -> ImageIndex {
-        self.contents.lock().index.clone()
+    pub(super) fn index(&self) -> Arc<ImageIndex> {
+        Arc::clone(&self.contents.lock().index)
     }
 
     pub(super) fn blob(&self, digest: &Digest) -> Result<Option<Span>, Error> {
@@ -141,7 +141,7 @@ impl Archive {
     pub(super) fn update(&self, change: impl FnOnce(ImageIndex) -> Result<ImageIndex, Error>) -> Result<(), Error> {
         self.must_be_new()?;
         let mut contents = self.contents.lock();
-        contents.index = change(contents.index.clone())?;
+        contents.index = Arc::new(change(ImageIndex::clone(&contents.index))?);
         Ok(())
     }
 

@@ -33,6 +33,8 @@ pub(super) struct Folder {
     blobs: Arc<Directory>,
     /// One of us changes `index.json` at a time; the lock on the folder is for other processes.
     updating: Mutex<()>,
+    /// The bytes of `index.json` when it was last read, and what they say.
+    last: Mutex<Option<(Vec<u8>, Arc<ImageIndex>)>>,
 }
 
 impl Folder {
@@ -47,7 +49,7 @@ impl Folder {
         let marker = read(&root, MARKER_NAME, MAX_MARKER_BYTES)?.ok_or_else(no_layout)?;
         read_marker(&marker, &path.join(MARKER_NAME))?;
         let blobs = Arc::new(root.existing("blobs")?.existing("sha256")?);
-        Ok(Self { root, blobs, updating: Mutex::default() })
+        Ok(Self { root, blobs, updating: Mutex::default(), last: Mutex::default() })
     }
 
     pub(super) fn create(path: &Path) -> Result<Self, Error> {
@@ -64,7 +66,7 @@ impl Folder {
             )));
         }
         let blobs = Arc::new(root.below("blobs", ENTERABLE)?.below("sha256", ENTERABLE)?);
-        let folder = Self { root, blobs, updating: Mutex::default() };
+        let folder = Self { root, blobs, updating: Mutex::default(), last: Mutex::default() };
         folder.write(INDEX_NAME, &encode(&empty_index()))?;
         // Last: a folder without it is no layout.
         folder.write(MARKER_NAME, MARKER)?;
@@ -75,11 +77,19 @@ impl Folder {
         &self.root.path
     }
 
-    pub(super) fn index(&self) -> Result<ImageIndex, Error> {
+    /// What `index.json` says; the same [`Arc`] as long as it says the same.
+    pub(super) fn index(&self) -> Result<Arc<ImageIndex>, Error> {
         let name = self.root.path.join(INDEX_NAME);
         let missing = || Error::NotFound(format!("there is no `{}`", name.display()));
         let bytes = read(&self.root, INDEX_NAME, MAX_MANIFEST_BYTES)?.ok_or_else(missing)?;
-        read_index(&bytes, &name)
+        if let Some((known, index)) = &*self.last.lock()
+            && *known == bytes
+        {
+            return Ok(Arc::clone(index));
+        }
+        let index = Arc::new(read_index(&bytes, &name)?);
+        *self.last.lock() = Some((bytes, Arc::clone(&index)));
+        Ok(index)
     }
 
     pub(super) fn blob(&self, digest: &Digest) -> Result<Option<Span>, Error> {
@@ -95,7 +105,7 @@ impl Folder {
         let lock = self.root.again()?;
         rustix::fs::flock(&lock, FlockOperation::LockExclusive)
             .map_err(|error| disk("locking", &self.root.path, error))?;
-        let changed = change(self.index()?)?;
+        let changed = change(ImageIndex::clone(&*self.index()?))?;
         self.write(INDEX_NAME, &encode(&changed))
     }
 

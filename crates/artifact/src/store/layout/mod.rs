@@ -16,13 +16,15 @@
 mod archive;
 mod folder;
 mod index;
+mod listed;
 
-use std::{fmt, path::Path, sync::Arc};
+use std::{collections::HashSet, fmt, path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use oci_spec::image::{Descriptor, Digest, ImageIndex, MediaType};
+use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 
 pub(super) use self::index::fallback_tag;
@@ -30,6 +32,7 @@ use self::{
     archive::Archive,
     folder::Folder,
     index::{accompanies, as_referrer, empty_index, media_type_of, read_index, read_marker, subject_of, tag_of, with},
+    listed::Listed,
 };
 use super::{blob::Span, blocking};
 use crate::{
@@ -55,8 +58,15 @@ const INDEX_NAME: &str = "index.json";
 #[derive(Clone)]
 pub struct ImageLayout(Arc<Place>);
 
-/// Where a layout's files are. Everything here blocks.
-enum Place {
+/// A layout that is open. Everything here blocks.
+struct Place {
+    files: Files,
+    /// What its manifests refer to, and the `index.json` of which that was read.
+    listed: Mutex<Option<(Arc<ImageIndex>, Arc<Listed>)>>,
+}
+
+/// Where a layout's files are.
+enum Files {
     Folder(Folder),
     Archive(Archive),
 }
@@ -69,9 +79,9 @@ impl ImageLayout {
     pub async fn open(path: &Path, archive: bool) -> Result<Self, Error> {
         let path = path.to_owned();
         blocking(move || {
-            let place =
-                if archive { Place::Archive(Archive::open(&path)?) } else { Place::Folder(Folder::open(&path)?) };
-            Ok(Self(Arc::new(place)))
+            let archived = || Archive::open(&path).map(Files::Archive);
+            let files = if archive { archived()? } else { Files::Folder(Folder::open(&path)?) };
+            Ok(Self(Arc::new(Place { files, listed: Mutex::default() })))
         })
         .await
         .map_err(Error::harmless)
@@ -85,9 +95,9 @@ impl ImageLayout {
     pub async fn create(path: &Path, archive: bool) -> Result<Self, Error> {
         let path = path.to_owned();
         blocking(move || {
-            let place =
-                if archive { Place::Archive(Archive::create(&path)?) } else { Place::Folder(Folder::create(&path)?) };
-            Ok(Self(Arc::new(place)))
+            let archived = || Archive::create(&path).map(Files::Archive);
+            let files = if archive { archived()? } else { Files::Folder(Folder::create(&path)?) };
+            Ok(Self(Arc::new(Place { files, listed: Mutex::default() })))
         })
         .await
     }
@@ -98,9 +108,9 @@ impl ImageLayout {
     /// The disk fails.
     pub async fn finish(&self) -> Result<(), Error> {
         let place = Arc::clone(&self.0);
-        blocking(move || match &*place {
-            Place::Folder(_) => Ok(()),
-            Place::Archive(archive) => archive.finish(),
+        blocking(move || match &place.files {
+            Files::Folder(_) => Ok(()),
+            Files::Archive(archive) => archive.finish(),
         })
         .await
     }
@@ -125,13 +135,11 @@ impl ImageLayout {
             return Ok(Version::Tag(tag.to_owned()));
         }
         if tags.is_empty() {
-            let mut roots = Vec::new();
-            for found in index.manifests().iter().filter(|found| tag_of(found).is_none()) {
-                let bytes = self.manifest(found.digest()).await?;
-                if subject_of(&document::read(&bytes, Some(found.media_type().as_ref()))?).is_none() {
-                    roots.push(found.digest());
-                }
-            }
+            let listed = self.listed().await?;
+            let mut seen = HashSet::new();
+            let untagged = index.manifests().iter().filter(|found| tag_of(found).is_none()).map(Descriptor::digest);
+            let roots: Vec<_> =
+                untagged.filter(|digest| !listed.refers(digest) && seen.insert(digest.to_string())).collect();
             if let [root] = roots[..] {
                 return Ok(Version::Digest(root.clone()));
             }
@@ -147,9 +155,14 @@ impl ImageLayout {
         }))
     }
 
-    async fn index(&self) -> Result<ImageIndex, Error> {
+    async fn index(&self) -> Result<Arc<ImageIndex>, Error> {
         let place = Arc::clone(&self.0);
         blocking(move || place.index()).await.map_err(Error::harmless)
+    }
+
+    async fn listed(&self) -> Result<Arc<Listed>, Error> {
+        let place = Arc::clone(&self.0);
+        blocking(move || place.listed()).await.map_err(Error::harmless)
     }
 
     async fn span(&self, digest: &Digest) -> Result<Span, Error> {
@@ -160,33 +173,70 @@ impl ImageLayout {
 }
 
 impl Place {
-    fn index(&self) -> Result<ImageIndex, Error> {
-        match self {
-            Self::Folder(folder) => folder.index(),
-            Self::Archive(archive) => Ok(archive.index()),
+    /// How messages name it.
+    fn name(&self) -> String {
+        match &self.files {
+            Files::Folder(folder) => format!("oci:{}", folder.path().display()),
+            Files::Archive(archive) => format!("oci-archive:{}", archive.path().display()),
         }
     }
 
+    fn index(&self) -> Result<Arc<ImageIndex>, Error> {
+        match &self.files {
+            Files::Folder(folder) => folder.index(),
+            Files::Archive(archive) => Ok(archive.index()),
+        }
+    }
+
+    /// What the manifests of `index.json` refer to, read once as long as that stays what it is.
+    fn listed(&self) -> Result<Arc<Listed>, Error> {
+        let index = self.index()?;
+        if let Some((of, listed)) = &*self.listed.lock()
+            && Arc::ptr_eq(of, &index)
+        {
+            return Ok(Arc::clone(listed));
+        }
+        let listed = Arc::new(Listed::read(self, &index)?);
+        *self.listed.lock() = Some((index, Arc::clone(&listed)));
+        Ok(listed)
+    }
+
     fn blob(&self, digest: &Digest) -> Result<Option<Span>, Error> {
-        match self {
-            Self::Folder(folder) => folder.blob(digest),
-            Self::Archive(archive) => archive.blob(digest),
+        match &self.files {
+            Files::Folder(folder) => folder.blob(digest),
+            Files::Archive(archive) => archive.blob(digest),
+        }
+    }
+
+    /// A manifest whose bytes are where `span` says, checked.
+    fn manifest(&self, digest: &Digest, span: &Span) -> Result<Bytes, Error> {
+        let name = self.name();
+        if span.size > MAX_MANIFEST_BYTES {
+            return Err(Error::OverLimit(format!(
+                "the manifest `{digest}` in `{name}` is of {} bytes, and at most {MAX_MANIFEST_BYTES} are read",
+                span.size
+            )));
+        }
+        let bytes = span.read()?;
+        match sha256(&bytes) {
+            found if found == *digest => Ok(bytes),
+            found => Err(Error::Invalid(format!("what `{name}` has as `{digest}` is `{found}`"))),
         }
     }
 
     /// Lists a manifest that was just stored.
     fn list(&self, added: &Descriptor, tag: Option<&str>, document: &Document) -> Result<(), Error> {
         let add = |index: ImageIndex| with(index, added, tag, document);
-        match self {
-            Self::Folder(folder) => folder.update(add),
-            Self::Archive(archive) => archive.update(add),
+        match &self.files {
+            Files::Folder(folder) => folder.update(add),
+            Files::Archive(archive) => archive.update(add),
         }
     }
 
     fn writer(&self, size: u64) -> Result<Writer, Error> {
-        match self {
-            Self::Folder(folder) => folder.writer().map(Writer::Folder),
-            Self::Archive(archive) => archive.writer(size).map(Writer::Archive),
+        match &self.files {
+            Files::Folder(folder) => folder.writer().map(Writer::Folder),
+            Files::Archive(archive) => archive.writer(size).map(Writer::Archive),
         }
     }
 }
@@ -217,10 +267,7 @@ impl Writer {
 #[async_trait]
 impl Repository for ImageLayout {
     fn name(&self) -> String {
-        match &*self.0 {
-            Place::Folder(folder) => format!("oci:{}", folder.path().display()),
-            Place::Archive(archive) => format!("oci-archive:{}", archive.path().display()),
-        }
+        self.0.name()
     }
 
     async fn resolve(&self, version: &Version) -> Result<Descriptor, Error> {
@@ -253,18 +300,9 @@ impl Repository for ImageLayout {
     }
 
     async fn manifest(&self, digest: &Digest) -> Result<Bytes, Error> {
-        let (span, name) = (self.span(digest).await?, self.name());
-        if span.size > MAX_MANIFEST_BYTES {
-            return Err(Error::OverLimit(format!(
-                "the manifest `{digest}` in `{name}` is of {} bytes, and at most {MAX_MANIFEST_BYTES} are read",
-                span.size
-            )));
-        }
-        let bytes = blocking(move || span.read()).await?;
-        match sha256(&bytes) {
-            found if found == *digest => Ok(bytes),
-            found => Err(Error::Invalid(format!("what `{name}` has as `{digest}` is `{found}`"))),
-        }
+        let span = self.span(digest).await?;
+        let (place, digest) = (Arc::clone(&self.0), digest.clone());
+        blocking(move || place.manifest(&digest, &span)).await
     }
 
     async fn blob(&self, descriptor: &Descriptor, offset: u64) -> Result<BlobStream, Error> {
@@ -281,35 +319,11 @@ impl Repository for ImageLayout {
     }
 
     async fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, Error> {
-        let index = self.index().await?;
-        let fallback = fallback_tag(subject)?;
-        let mut found: Vec<Descriptor> = Vec::new();
-        for listed in index.manifests() {
-            let bytes = match self.manifest(listed.digest()).await {
-                Ok(bytes) => bytes,
-                // A layout may list what it does not hold.
-                Err(Error::NotFound(_)) => continue,
-                Err(error) => return Err(error),
-            };
-            let document = document::read(&bytes, Some(listed.media_type().as_ref()))?;
-            match &document {
-                // What stands in for the Referrers API, copied as a tag.
-                Document::Index(index) if tag_of(listed) == Some(&fallback) => {
-                    found.extend(index.manifests().iter().cloned());
-                }
-                _ if subject_of(&document).is_some_and(|found| found.digest() == subject) => {
-                    found.push(as_referrer(listed, &document));
-                }
-                _ => {}
-            }
-        }
-        let mut seen = std::collections::HashSet::new();
-        found.retain(|referrer| seen.insert(referrer.digest().to_string()));
+        let found = self.listed().await?.referrers(subject).to_vec();
         if found.len() > MAX_MANIFESTS {
             return Err(Error::OverLimit(format!(
-                "`{subject}` in `{}` has {} referrers, and at most {MAX_MANIFESTS} are read",
-                self.name(),
-                found.len()
+                "`{subject}` in `{}` has more than the {MAX_MANIFESTS} referrers that are read",
+                self.name()
             )));
         }
         Ok(found)
