@@ -37,7 +37,7 @@ use std::{
 use bytes::Bytes;
 use oci_spec::image::{Digest, DigestAlgorithm};
 use parking_lot::Mutex;
-use rustix::fs::Mode;
+use rustix::fs::{Mode, Stat};
 use samara_model::{Kept, cache_directory};
 
 pub use self::{
@@ -48,7 +48,7 @@ pub use self::{
     sweep::{Entry, Removed},
 };
 use self::{
-    directory::{Directory, PRIVATE, disk, size, touch, try_lock, unique},
+    directory::{Directory, PRIVATE, disk, same_file, size, touch, try_lock, unique},
     fetch::{Flight, PATIENCE, Wanted},
 };
 use crate::{
@@ -174,11 +174,23 @@ impl Store {
         let found = blob::hash_of(&file, 0, size(&stat)).map_err(failed)?;
         if digest_of(found) != *digest {
             tracing::warn!(path = %path.display(), "a blob is not what its name says; it is removed and fetched again");
-            self.0.blobs.remove(name).map_err(failed)?;
+            self.remove_wrong(name, &stat)?;
             return Ok(None);
         }
         touch(&file);
         Ok(Some(Blob::verified(digest.clone(), size(&stat), file, path)))
+    }
+
+    /// Removes a blob that was found to be wrong, unless another one has its name by now: who found the same may have
+    /// fetched it again.
+    fn remove_wrong(&self, name: &str, wrong: &Stat) -> Result<(), Error> {
+        let failed = |error| disk("removing", &self.0.blobs.path.join(name), error);
+        // No blob gets its name while this is held.
+        let _lock = self.lock(true)?;
+        if self.0.blobs.stat(name).map_err(failed)?.is_some_and(|named| same_file(&named, wrong)) {
+            self.0.blobs.remove(name).map_err(failed)?;
+        }
+        Ok(())
     }
 
     /// [`Store::put`] on this thread, for code that may block.
@@ -241,4 +253,26 @@ pub(crate) async fn blocking<T: Send + 'static>(
 ) -> Result<T, Error> {
     let stopped = |error| Err(Error::Disk(format!("the work on the disk was not finished: {error}")));
     tokio::task::spawn_blocking(work).await.unwrap_or_else(stopped)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_blob_that_was_fetched_again_is_not_removed_for_the_wrong_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path().join("artifacts")).unwrap();
+        let digest = sha256(b"right");
+        let path = store.directory().join("blobs/sha256").join(digest.digest());
+        std::fs::write(&path, "wrong").unwrap();
+        // Two find the wrong one; the first has put the right one in its place when the second comes to remove it.
+        let (_held, wrong) = store.0.blobs.open(digest.digest()).unwrap().unwrap();
+        store.put_now(b"right").unwrap();
+        store.remove_wrong(digest.digest(), &wrong).unwrap();
+        assert_eq!(store.get_now(&digest).unwrap().unwrap().read_now().unwrap(), "right");
+        let (_held, right) = store.0.blobs.open(digest.digest()).unwrap().unwrap();
+        store.remove_wrong(digest.digest(), &right).unwrap();
+        assert!(!path.exists());
+    }
 }
