@@ -19,6 +19,8 @@ pub const MAX_TOKEN_BYTES: u64 = 64 << 10;
 pub const MAX_ERROR_BYTES: u64 = 64 << 10;
 /// Layers of one manifest.
 pub const MAX_LAYERS: usize = 512;
+/// Layers of one image that are archives, each an open file while it is read; other hosts run images of no more.
+pub const MAX_ARCHIVE_LAYERS: usize = 128;
 /// Manifests of one index, and referrers of one artifact.
 pub const MAX_MANIFESTS: usize = 512;
 /// Strings of one manifest or index, keys included: what its few megabytes may become in memory.

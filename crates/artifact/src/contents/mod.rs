@@ -27,7 +27,7 @@ use self::{
 };
 use crate::{
     Error, Progress,
-    bounds::{Bounds, MAX_DOCUMENT_BYTES},
+    bounds::{Bounds, MAX_ARCHIVE_LAYERS, MAX_DOCUMENT_BYTES},
     bundle::{self, Format, Kind, Listing, Member, Source},
     store::{Remembered, blocking},
 };
@@ -247,6 +247,12 @@ impl<'a> Contents<'a> {
 
     /// The whole layers, as files.
     async fn sources(&self, layers: &[&Descriptor]) -> Result<Vec<Box<dyn Source>>, Error> {
+        if layers.len() > MAX_ARCHIVE_LAYERS {
+            return Err(Error::OverLimit(format!(
+                "the image has {} layers, and at most {MAX_ARCHIVE_LAYERS} archives are read as one",
+                layers.len()
+            )));
+        }
         let mut sources: Vec<Box<dyn Source>> = Vec::with_capacity(layers.len());
         for layer in layers {
             let blob = self.repository.fetch(layer, self.bounds.layer_bytes, self.progress).await?;

@@ -496,6 +496,17 @@ fn only_the_store_and_the_layout(folder: &Path) {
 }
 
 #[tokio::test]
+async fn an_image_has_no_more_layers_than_may_be_open() {
+    let layers: Vec<_> = (0..128).map(|n| tar(&[File(&format!("{n}"), b"x")])).collect();
+    let mut layers: Vec<_> = layers.iter().map(|layer| (TAR, &layer[..])).collect();
+    let wasm = tar(&[File("app.wasm", &module("it"))]);
+    layers[127] = (TAR, &wasm);
+    check(no_config(IMAGE_CONFIG), &layers, "it").await;
+    layers.push((TAR, &wasm));
+    check(no_config(IMAGE_CONFIG), &layers, "`REF`: the image has 129 layers, and at most 128 archives").await;
+}
+
+#[tokio::test]
 async fn modules_layers_and_all_of_them_are_bounded() {
     let mut place = Place::new().await;
     let wasm = [module("it"), vec![0; 500]].concat();
