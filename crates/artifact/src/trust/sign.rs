@@ -8,9 +8,7 @@ use std::collections::HashMap;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use oci_spec::image::{
-    Descriptor, DescriptorBuilder, Digest, ImageManifest, ImageManifestBuilder, MediaType, SCHEMA_VERSION,
-};
+use oci_spec::image::{Descriptor, DescriptorBuilder, Digest, ImageManifestBuilder, MediaType, SCHEMA_VERSION};
 use serde::Serialize;
 use serde_json::json;
 
@@ -18,7 +16,12 @@ use super::{
     cosign::{bundle, simple},
     pair::KeyPair,
 };
-use crate::{Error, Repository, Version, bounds::MAX_LAYERS, repository::sha256};
+use crate::{
+    Error, Repository, Version,
+    bounds::MAX_LAYERS,
+    document::{self, Document},
+    repository::sha256,
+};
 
 const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 /// Tries of adding to a tag that somebody else writes at the same time.
@@ -113,7 +116,7 @@ async fn sign_tag(repository: &dyn Repository, subject: &Descriptor, key: &KeyPa
             Signature { layout: SignatureLayout::Tag, manifest, tag, already }
         };
         if let Some(digest) = &before
-            && layers.iter().any(|found| found.annotations() == layer.annotations())
+            && layers.iter().any(|found| found.digest() == layer.digest() && found.annotations() == layer.annotations())
         {
             return Ok(done(digest.clone(), true));
         }
@@ -157,10 +160,14 @@ async fn existing(repository: &dyn Repository, tag: &str) -> Result<(Vec<Descrip
         Err(error) => return Err(error),
     };
     let bytes = repository.manifest(&digest).await?;
-    let manifest: ImageManifest = serde_json::from_slice(&bytes).map_err(|error| {
-        Error::Invalid(format!("`{tag}` of `{}` holds no signatures ({error}); remove that tag", repository.name()))
-    })?;
-    Ok((manifest.layers().clone(), Some(digest)))
+    let none = |why: &str| {
+        Error::Invalid(format!("`{tag}` of `{}` holds no signatures ({why}); remove that tag", repository.name()))
+    };
+    match document::read(&bytes, None) {
+        Ok(Document::Manifest(manifest)) => Ok((manifest.layers().clone(), Some(digest))),
+        Ok(Document::Index(_)) => Err(none("it is an index")),
+        Err(error) => Err(none(&error.to_string())),
+    }
 }
 
 async fn push(repository: &dyn Repository, media_type: &str, bytes: Vec<u8>) -> Result<Descriptor, Error> {

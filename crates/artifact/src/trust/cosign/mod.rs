@@ -18,12 +18,17 @@ pub(super) mod simple;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use oci_spec::image::{Descriptor, Digest, ImageManifest};
+use oci_spec::image::{Descriptor, Digest};
 use samara_model::Evidence;
 use sha2::{Digest as _, Sha256};
 
 use super::{Outcome, Step, key::PublicKey};
-use crate::{Error, Repository, Version, repository::read_blob, store::blocking};
+use crate::{
+    Error, Repository, Version,
+    document::{self, Document},
+    repository::read_blob,
+    store::blocking,
+};
 
 /// Signatures looked at for one artifact.
 pub const MAX_SIGNATURES: usize = 64;
@@ -124,10 +129,18 @@ impl<'a> Search<'a> {
             }
             Err(error) => return Err(error),
         };
-        let Ok(manifest) = serde_json::from_slice::<ImageManifest>(&bytes) else {
-            self.left = self.left.saturating_sub(1);
-            self.bad(&format!("{place} is no manifest"));
-            return Ok(());
+        let manifest = match document::read(&bytes, None) {
+            Ok(Document::Manifest(manifest)) => manifest,
+            Ok(Document::Index(_)) => {
+                self.left = self.left.saturating_sub(1);
+                self.bad(&format!("{place} is no manifest"));
+                return Ok(());
+            }
+            Err(error) => {
+                self.left = self.left.saturating_sub(1);
+                self.bad(&format!("{place} cannot be read: {error}"));
+                return Ok(());
+            }
         };
         let mut any = false;
         for (index, layer) in manifest.layers().iter().enumerate() {

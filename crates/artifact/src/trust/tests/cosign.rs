@@ -68,6 +68,40 @@ async fn one_good_signature_among_several_counts_and_signing_keeps_the_others() 
     assert!(again.iter().all(|signature| signature.already), "{again:?}");
 }
 
+/// An annotation is copied by whoever can write to the tag, onto a layer that it is not over.
+#[tokio::test]
+async fn a_copied_annotation_is_not_the_signature() {
+    let (keys, repository) = (Keys::new(), Memory::default());
+    let pair = keys.pair("a");
+    let (digest, document) = repository.put_artifact("v1", MODULE);
+    sign(&repository, &digest, &pair, &[SignatureLayout::Tag]).await.unwrap();
+    let tag = crate::trust::cosign::simple::tag(&digest);
+    let mut manifest = repository.manifest_of(&tag);
+    manifest["layers"][0]["digest"] = repository.put_blob(&b"another"[..]).to_string().into();
+    repository.put_manifest(Some(&tag), &manifest);
+    assert!(!refusal(&keys.trust(COSIGN), &repository, &document).await.is_empty());
+    let again = sign(&repository, &digest, &pair, &[SignatureLayout::Tag]).await.unwrap();
+    assert!(!again[0].already);
+    assert_eq!(refusal(&keys.trust(COSIGN), &repository, &document).await, "");
+}
+
+/// What is signed, and what holds signatures, is read by one reader.
+#[tokio::test]
+async fn a_manifest_of_signatures_that_is_two_things_is_not_read() {
+    let (keys, repository) = (Keys::new(), Memory::default());
+    let pair = keys.pair("a");
+    let (digest, document) = repository.put_artifact("v1", MODULE);
+    sign(&repository, &digest, &pair, &[SignatureLayout::Tag]).await.unwrap();
+    let tag = crate::trust::cosign::simple::tag(&digest);
+    let mut manifest = repository.manifest_of(&tag);
+    manifest["manifests"] = json!([]);
+    repository.put_manifest(Some(&tag), &manifest);
+    let refusal = refusal(&keys.trust(COSIGN), &repository, &document).await;
+    assert!(refusal.contains("has both `layers` and `manifests`"), "{refusal}");
+    let error = sign(&repository, &digest, &pair, &[SignatureLayout::Tag]).await.unwrap_err().to_string();
+    assert!(error.contains("has both `layers` and `manifests`") && error.ends_with("remove that tag"), "{error}");
+}
+
 #[tokio::test]
 async fn a_thorough_look_tells_of_each_signature() {
     let (keys, repository) = (Keys::new(), Memory::default());
