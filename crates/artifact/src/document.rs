@@ -43,6 +43,11 @@ pub enum Document {
 /// # Errors
 /// It is no JSON, too much, of an old schema, two things at once, or not of the media type that was said.
 pub fn read(bytes: &[u8], said: Option<&str>) -> Result<Document, Error> {
+    // What is wrong with it is said in its own words too: media types, names, values.
+    read_as(bytes, said).map_err(Error::harmless)
+}
+
+fn read_as(bytes: &[u8], said: Option<&str>) -> Result<Document, Error> {
     if bytes.len() as u64 > MAX_MANIFEST_BYTES {
         return Err(Error::OverLimit(format!(
             "the manifest is of {} bytes, and at most {MAX_MANIFEST_BYTES} are read",
@@ -447,6 +452,24 @@ mod tests {
         );
         check(&manifest_of(""), Some(OCI_INDEX), "the manifest is not read: missing field `manifests`");
         check(&manifest_of(""), Some("application/vnd.x+json"), "`application/vnd.x+json` is neither");
+    }
+
+    #[test]
+    fn what_a_document_says_does_no_harm_in_an_error() {
+        let hostile = r"a/\u001b[2J\u202e\n";
+        let long = "x".repeat(10_000);
+        for text in [
+            format!(r#"{{"schemaVersion":2,"mediaType":"{hostile}"}}"#),
+            format!(r#"{{"schemaVersion":2,"mediaType":"{long}"}}"#),
+            format!(r#"{{"schemaVersion":"{hostile}{long}"}}"#),
+            manifest_of("").replace("sha256:", hostile),
+        ] {
+            for said in [None, Some("a/\u{1b}[2J")] {
+                let error = read(text.as_bytes(), said).unwrap_err().to_string();
+                assert!(!error.chars().any(|c| c.is_control() || c == '\u{202e}'), "{error:?}");
+                assert!(error.chars().count() < 1_000, "{} characters", error.chars().count());
+            }
+        }
     }
 
     #[test]

@@ -38,25 +38,49 @@ impl Error {
     #[must_use]
     pub fn harmless(self) -> Self {
         match self {
-            Self::NotFound(text) => Self::NotFound(harmless(&text)),
-            Self::Invalid(text) => Self::Invalid(harmless(&text)),
-            Self::OverLimit(text) => Self::OverLimit(harmless(&text)),
+            Self::NotFound(text) => Self::NotFound(harmless(&text, MAX_ERROR_CHARS)),
+            Self::Invalid(text) => Self::Invalid(harmless(&text, MAX_ERROR_CHARS)),
+            Self::OverLimit(text) => Self::OverLimit(harmless(&text, MAX_ERROR_CHARS)),
             other => other,
         }
     }
 }
 
-fn harmless(text: &str) -> String {
+/// Text that strangers have a say in: without what a terminal would obey or a reader would not see, and not at any length.
+pub(crate) fn harmless(text: &str, most_chars: usize) -> String {
     let mut harmless = String::new();
     for (at, character) in text.chars().enumerate() {
         match character {
-            _ if at >= MAX_ERROR_CHARS => {
+            _ if at >= most_chars => {
                 harmless.push_str("...");
                 break;
             }
-            control if control.is_control() => harmless.extend(control.escape_debug()),
+            // Marks that turn the direction of what follows, break a line, or take no place.
+            '\u{061c}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{feff}'
+            | '\u{e0000}'..='\u{e007f}' => harmless.extend(character.escape_unicode()),
+            control if control.is_control() => harmless.extend(control.escape_default()),
             other => harmless.push(other),
         }
     }
     harmless
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_strangers_wrote_is_seen_and_not_obeyed() {
+        let shown = |text: &str| harmless(text, 20);
+        assert_eq!(shown("caf\u{e9} `x`"), "caf\u{e9} `x`");
+        assert_eq!(shown("a\u{1b}[2J\nb"), r"a\u{1b}[2J\nb");
+        assert_eq!(shown("a\u{202e}\u{200b}\u{2028}\u{9b}"), r"a\u{202e}\u{200b}\u{2028}\u{9b}");
+        assert_eq!(shown(&"x".repeat(21)), format!("{}...", "x".repeat(20)));
+        let error = Error::Invalid("a\u{1b}".to_owned()).harmless();
+        assert_eq!(error, Error::Invalid(r"a\u{1b}".to_owned()));
+    }
 }

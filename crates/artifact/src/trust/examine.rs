@@ -373,8 +373,9 @@ fn pinned_digest(reference: &Reference) -> Option<&Digest> {
 fn chain(asked: &Asked<'_>) -> Result<Vec<Digest>, Error> {
     let digests: Vec<_> = asked.documents.iter().map(|bytes| sha256(bytes)).collect();
     for ((bytes, digest), child) in asked.documents.iter().zip(&digests).zip(digests.iter().skip(1)) {
-        let index: ImageIndex = serde_json::from_slice(bytes)
-            .map_err(|error| Error::Invalid(format!("`{digest}` of `{}` is no index: {error}", asked.reference)))?;
+        let index: ImageIndex = serde_json::from_slice(bytes).map_err(|error| {
+            Error::Invalid(format!("`{digest}` of `{}` is no index: {error}", asked.reference)).harmless()
+        })?;
         if !index.manifests().iter().any(|listed| listed.digest() == child) {
             return Err(Error::Invalid(format!(
                 "the index `{digest}` of `{}` does not list `{child}`, which was chosen from it",

@@ -162,6 +162,7 @@ async fn existing(repository: &dyn Repository, tag: &str) -> Result<(Vec<Descrip
     let bytes = repository.manifest(&digest).await?;
     let none = |why: &str| {
         Error::Invalid(format!("`{tag}` of `{}` holds no signatures ({why}); remove that tag", repository.name()))
+            .harmless()
     };
     match document::read(&bytes, None) {
         Ok(Document::Manifest(manifest)) => Ok((manifest.layers().clone(), Some(digest))),

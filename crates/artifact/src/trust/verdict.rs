@@ -100,25 +100,9 @@ impl Missing {
     }
 }
 
-/// Text that whoever signs, or says to have signed, has a say in: without what a terminal would obey or a reader would not
-/// see, and not at any length.
+/// Text that whoever signs, or says to have signed, has a say in.
 pub(super) fn harmless(text: &str) -> String {
-    let mut shown = String::new();
-    for (at, character) in text.chars().enumerate() {
-        match character {
-            _ if at >= MAX_TEXT_CHARS => {
-                shown.push_str("...");
-                break;
-            }
-            // Controls, and the marks that turn the direction of what follows.
-            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
-                shown.extend(character.escape_unicode());
-            }
-            control if control.is_control() => shown.extend(control.escape_default()),
-            other => shown.push(other),
-        }
-    }
-    shown
+    crate::error::harmless(text, MAX_TEXT_CHARS)
 }
 
 impl Verdict {

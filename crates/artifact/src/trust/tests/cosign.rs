@@ -380,6 +380,82 @@ async fn hostile_signatures_are_told_and_do_no_harm() {
     assert_eq!(refusal(&trust, &repository, &document).await, "");
 }
 
+/// Every field that a stranger fills and a message repeats.
+#[tokio::test]
+async fn what_signatures_say_is_shown_and_not_obeyed() {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    const HOSTILE: &str = "x\u{1b}[2J\n\u{202e}\u{200b}";
+    let (keys, repository) = (Keys::new(), Memory::default());
+    keys.pair("a");
+    let other = keys.pair("b");
+    let (digest, document) = repository.put_artifact("v1", MODULE);
+    let simple: serde_json::Value =
+        serde_json::from_slice(&crate::trust::cosign::simple::write(HOSTILE, &digest)).unwrap();
+    let bundle = crate::trust::cosign::bundle::write(&digest, HOSTILE, |message| other.sign(message));
+    let bundle: serde_json::Value = serde_json::from_slice(&bundle).unwrap();
+    let payload = STANDARD.decode(bundle["dsseEnvelope"]["payload"].as_str().unwrap()).unwrap();
+    let statement: serde_json::Value = serde_json::from_slice(&payload).unwrap();
+    let changed = |document: &serde_json::Value, field: &str| {
+        let mut document = document.clone();
+        *document.pointer_mut(field).unwrap_or_else(|| panic!("no {field}")) = HOSTILE.into();
+        document
+    };
+    let stating = |field| {
+        let statement = changed(&statement, field).to_string();
+        let mut bundle = bundle.clone();
+        bundle["dsseEnvelope"]["payload"] = STANDARD.encode(statement).into();
+        bundle
+    };
+    let simple_type = "application/vnd.dev.cosign.simplesigning.v1+json";
+    let bundle_type = "application/vnd.dev.sigstore.bundle.v0.3+json";
+    let documents = [
+        (simple_type, simple.clone()),
+        (simple_type, changed(&simple, "/critical/type")),
+        (simple_type, changed(&simple, "/critical/image/docker-manifest-digest")),
+        (simple_type, changed(&simple, "/critical/identity")),
+        (bundle_type, bundle.clone()),
+        (bundle_type, changed(&bundle, "/mediaType")),
+        (bundle_type, changed(&bundle, "/verificationMaterial")),
+        (bundle_type, changed(&bundle, "/dsseEnvelope/payloadType")),
+        (bundle_type, changed(&bundle, "/dsseEnvelope/signatures/0/sig")),
+        (bundle_type, stating("/_type")),
+        (bundle_type, stating("/predicateType")),
+        (bundle_type, stating("/subject")),
+    ];
+    let layers: Vec<_> = documents
+        .iter()
+        .map(|(kind, document)| {
+            let bytes = document.to_string();
+            json!({
+                "mediaType": kind,
+                "digest": repository.put_blob(bytes.clone()).to_string(),
+                "size": bytes.len(),
+                "annotations": { "dev.cosignproject.cosign/signature": "AAAA" },
+            })
+        })
+        .collect();
+    repository.put_manifest(
+        Some(&crate::trust::cosign::simple::tag(&digest)),
+        &json!({
+            "schemaVersion": 2,
+            "config": { "mediaType": MediaType::ImageConfig.as_ref(), "digest": sha256(b"{}").to_string(), "size": 2 },
+            "layers": layers,
+        }),
+    );
+    let mut referrer = repository.manifest_of(&crate::trust::cosign::simple::tag(&digest));
+    referrer["subject"] =
+        json!({ "mediaType": MediaType::ImageManifest.as_ref(), "digest": digest.to_string(), "size": 1 });
+    referrer["mediaType"] = HOSTILE.into();
+    repository.put_manifest(None, &referrer);
+    let verdict = verify(&keys.trust(COSIGN).thorough(), &repository, &[document]).await.unwrap();
+    let refusal = verdict.refusal();
+    let texts: Vec<_> = verdict.steps.iter().map(|step| step.text.as_str()).chain([refusal.as_str()]).collect();
+    assert!(texts.iter().filter(|text| text.contains(r"x\u{1b}[2J")).count() > 6, "{texts:#?}");
+    for text in texts {
+        assert!(!text.chars().any(|c| c.is_control() || matches!(c, '\u{202e}' | '\u{200b}')), "{text:?}");
+    }
+}
+
 /// Nobody's answer is not the answer that there are no signatures, and says so.
 #[tokio::test]
 async fn a_registry_that_does_not_answer_is_an_error() {
