@@ -213,7 +213,7 @@ async fn token(
         }
     };
 
-    let answer = transport.send(&request, reach).await?;
+    let mut answer = transport.send(&request, reach).await?;
     match answer.status {
         StatusCode::OK => {}
         status if worth_another_try(status) => return Err(refused(answer, "a token", &secrets).await),

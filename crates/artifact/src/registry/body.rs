@@ -57,7 +57,7 @@ impl Body {
     }
 
     /// All of a small document. `what` it is begins the message if it is over `limit`.
-    pub(super) async fn document(mut self, what: &str, limit: u64) -> Result<Bytes, Failure> {
+    pub(super) async fn document(&mut self, what: &str, limit: u64) -> Result<Bytes, Failure> {
         let (host, allowed) = (authority(&self.url), self.patience.document);
         let over = || Error::OverLimit(format!("{what} from `{host}` is over {limit} bytes, the most that is read"));
         if self.response.content_length().is_some_and(|length| length > limit) {

@@ -101,20 +101,25 @@ impl Download {
 
     /// Asks for what is missing. Gives where the answer begins.
     async fn open(&mut self) -> Result<u64, Error> {
-        let mut request = Request::new(Method::GET, self.url.clone())
+        let whole = Request::new(Method::GET, self.url.clone())
             .with(header::ACCEPT, HeaderValue::from_static("*/*"))
             .with(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        let mut answer = None;
         if self.position > 0 {
-            request = request.with(header::RANGE, super::endpoint::header(&format!("bytes={}-", self.position))?);
+            let range = super::endpoint::header(&format!("bytes={}-", self.position))?;
+            let mut rest = whole.clone().with(header::RANGE, range);
             if let Some(validator) = &self.validator {
-                request = request.with(header::IF_RANGE, validator.clone());
+                rest = rest.with(header::IF_RANGE, validator.clone());
             }
+            let good = [StatusCode::OK, StatusCode::PARTIAL_CONTENT, StatusCode::RANGE_NOT_SATISFIABLE];
+            let came = self.exchange.ask(&rest, self.access.as_ref(), &good, &self.what).await?;
+            // A server that has no such part may have the whole.
+            answer = Some(came).filter(|came| came.status != StatusCode::RANGE_NOT_SATISFIABLE);
         }
-        let good: &[StatusCode] = match self.position {
-            0 => &[StatusCode::OK],
-            _ => &[StatusCode::OK, StatusCode::PARTIAL_CONTENT],
+        let answer = match answer {
+            Some(answer) => answer,
+            None => self.exchange.ask(&whole, self.access.as_ref(), &[StatusCode::OK], &self.what).await?,
         };
-        let answer = self.exchange.ask(&request, self.access.as_ref(), good, &self.what).await?;
         self.not_encoded(&answer)?;
         let begins = match answer.status {
             StatusCode::PARTIAL_CONTENT => self.position,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Method, StatusCode, header};
 
 use super::{
@@ -21,6 +22,17 @@ pub(super) struct Exchange {
     pub(super) auth: Auth,
 }
 
+/// A small document that is read as a part of a question, and so with its tries.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted<'a> {
+    /// As messages call it: "the manifest of `team/app:v1`".
+    pub(super) name: &'a str,
+    /// The most bytes that are read.
+    pub(super) limit: u64,
+    /// Whether this answer brings one.
+    pub(super) is_one: fn(&Answer) -> bool,
+}
+
 /// How a question came out that was answered in a way nobody hoped for, or not at all.
 pub(super) type Asked = Result<Answer, Error>;
 
@@ -34,12 +46,44 @@ impl Exchange {
         good: &[StatusCode],
         what: &str,
     ) -> Asked {
+        self.see_through(request, access, good, what, None).await.map(|(answer, _)| answer)
+    }
+
+    /// The same, and reads what is wanted; `None` if the answer brings none. A body that breaks is worth another try.
+    pub(super) async fn ask_for(
+        &self,
+        request: &Request,
+        access: Option<&Access>,
+        good: &[StatusCode],
+        what: &str,
+        wanted: &Wanted<'_>,
+    ) -> Result<(Answer, Option<Bytes>), Error> {
+        self.see_through(request, access, good, what, Some(wanted)).await
+    }
+
+    async fn see_through(
+        &self,
+        request: &Request,
+        access: Option<&Access>,
+        good: &[StatusCode],
+        what: &str,
+        wanted: Option<&Wanted<'_>>,
+    ) -> Result<(Answer, Option<Bytes>), Error> {
         let patience = &self.transport.settings.patience;
         let mut backoff = patience.backoff;
         let mut tries = 1;
         loop {
-            let failure = match self.once(request, access, good, what).await {
-                Ok(answer) => return Ok(answer),
+            let once = async {
+                let mut answer = self.once(request, access, good, what).await?;
+                let Some(wanted) = wanted.filter(|wanted| (wanted.is_one)(&answer)) else {
+                    return Ok((answer, None));
+                };
+                answer.not_encoded(wanted.name)?;
+                let bytes = answer.body.document(wanted.name, wanted.limit).await?;
+                Ok::<_, Failure>((answer, Some(bytes)))
+            };
+            let failure = match once.await {
+                Ok(answered) => return Ok(answered),
                 Err(failure) => failure,
             };
             if !failure.again || tries >= patience.tries {

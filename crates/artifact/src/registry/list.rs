@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::{
     endpoint::Endpoint,
-    exchange::named_place,
+    exchange::{Wanted, named_place},
     explain::clean,
     remote::Remote,
     transport::{Answer, Request},
@@ -44,14 +44,14 @@ impl Remote {
         let mut request = Request::new(Method::GET, url)
             .with(header::ACCEPT, HeaderValue::from_static("application/json"))
             .with(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        let name = format!("the list of {what}");
+        let wanted = Wanted { name: &name, limit: MAX_DOCUMENT_BYTES, is_one: |_| true };
         let mut tags = Vec::new();
         let mut pages = Pages::default();
         loop {
-            let answer = self.read(at, &request, &[StatusCode::OK], &what).await?;
-            answer.not_encoded(&format!("the list of {what}"))?;
+            let (answer, bytes) = self.read_for(at, &request, &[StatusCode::OK], &what, &wanted).await?;
+            let bytes = bytes.unwrap_or_default();
             let next = next_page(&answer, &mut pages, &what)?;
-            let bytes = answer.body.document(&format!("the list of {what}"), MAX_DOCUMENT_BYTES).await;
-            let bytes = bytes.map_err(|failure| failure.error)?;
             let page: Tags = serde_json::from_slice(&bytes)
                 .map_err(|error| Error::Invalid(format!("the list of {what} from `{}` is none: {error}", at.host())))?;
             for tag in page.tags.unwrap_or_default() {
@@ -78,19 +78,25 @@ impl Remote {
         let mut request = Request::new(Method::GET, at.url(&format!("referrers/{subject}")))
             .with(header::ACCEPT, HeaderValue::from_static("application/vnd.oci.image.index.v1+json"))
             .with(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        let good: Vec<_> = [StatusCode::OK].iter().chain(NO_SUCH_API).copied().collect();
+        let mut good: Vec<_> = [StatusCode::OK].iter().chain(NO_SUCH_API).copied().collect();
+        let name = format!("the list of {what}");
+        // A page for people, where an old registry has no such path, is no list either.
+        let is_one = |answer: &Answer| answer.status == StatusCode::OK && is_index(answer);
+        let wanted = Wanted { name: &name, limit: MAX_MANIFEST_BYTES, is_one };
         let mut found = Vec::new();
         let mut pages = Pages::default();
         loop {
-            let answer = self.read(at, &request, &good, &what).await?;
-            // A page for people, where an old registry has no such path, is no list either.
-            if answer.status != StatusCode::OK || !is_index(&answer) {
+            let (answer, bytes) = self.read_for(at, &request, &good, &what, &wanted).await?;
+            let Some(bytes) = bytes else {
+                if good.len() == 1 {
+                    return Err(Error::Invalid(format!(
+                        "a later page of the list of {what} from `{}` is none",
+                        at.host()
+                    )));
+                }
                 return Ok(self.fallback_at(at, subject).await?.unwrap_or_default());
-            }
-            answer.not_encoded(&format!("the list of {what}"))?;
+            };
             let next = next_page(&answer, &mut pages, &what)?;
-            let bytes = answer.body.document(&format!("the list of {what}"), MAX_MANIFEST_BYTES).await;
-            let bytes = bytes.map_err(|failure| failure.error)?;
             found.extend(descriptors(&bytes, &what)?);
             if found.len() > MAX_MANIFESTS {
                 return Err(Error::OverLimit(format!("`{}` has over {MAX_MANIFESTS} {what}", at.host())));
@@ -99,6 +105,8 @@ impl Remote {
                 Some(url) => request.url = url,
                 None => return Ok(found),
             }
+            // Who had a first page knows the API. Without the later ones the list would be a part that looks like the whole.
+            good.truncate(1);
         }
     }
 

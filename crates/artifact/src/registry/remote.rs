@@ -11,7 +11,7 @@ use super::{
     auth::Access,
     download::{Download, Length},
     endpoint::Endpoint,
-    exchange::Exchange,
+    exchange::{Exchange, Wanted},
     explain::clean,
     transport::{Answer, Request},
 };
@@ -66,6 +66,18 @@ impl Remote {
         self.exchange.ask(request, Some(&at.access("pull")), good, what).await
     }
 
+    /// Asks one endpoint for a document.
+    pub(super) async fn read_for(
+        &self,
+        at: &Endpoint,
+        request: &Request,
+        good: &[StatusCode],
+        what: &str,
+        wanted: &Wanted<'_>,
+    ) -> Result<(Answer, Option<Bytes>), Error> {
+        self.exchange.ask_for(request, Some(&at.access("pull")), good, what, wanted).await
+    }
+
     /// Asks the registry itself, to write.
     pub(super) async fn write(&self, request: &Request, good: &[StatusCode], what: &str) -> Result<Answer, Error> {
         self.exchange.ask(request, Some(&self.own.access("pull,push")), good, what).await
@@ -81,14 +93,13 @@ impl Remote {
         let request = Request::new(Method::GET, at.url(&format!("manifests/{}", word(version))))
             .with(header::ACCEPT, ACCEPT)
             .with(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        let answer = self.read(at, &request, &[StatusCode::OK, StatusCode::NOT_FOUND], &what).await?;
-        if answer.status == StatusCode::NOT_FOUND {
-            return Ok(None);
-        }
-        answer.not_encoded(&format!("the manifest of {what}"))?;
+        let name = format!("the manifest of {what}");
+        let is_one = |answer: &Answer| answer.status == StatusCode::OK;
+        let wanted = Wanted { name: &name, limit: MAX_MANIFEST_BYTES, is_one };
+        let good = [StatusCode::OK, StatusCode::NOT_FOUND];
+        let (answer, bytes) = self.read_for(at, &request, &good, &what, &wanted).await?;
+        let Some(bytes) = bytes else { return Ok(None) };
         let said = answer.text(header::CONTENT_TYPE).map(str::to_owned);
-        let bytes = answer.body.document(&format!("the manifest of {what}"), MAX_MANIFEST_BYTES).await;
-        let bytes = bytes.map_err(|failure| failure.error)?;
         if let Version::Digest(asked) = version {
             let found = sha256(&bytes);
             if found != *asked {

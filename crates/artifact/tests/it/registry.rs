@@ -220,6 +220,66 @@ async fn what_may_pass_is_tried_again() {
     assert_eq!(server.asked().len(), 3, "what is not there is asked once");
 }
 
+#[tokio::test]
+async fn a_server_that_has_no_such_part_is_asked_for_the_whole() {
+    let (server, repository) = serve(Arc::new(|asked: &Asked| match asked.header("range") {
+        Some(_) => Reply::new(416, "").with("Content-Range", "bytes */8"),
+        None => Reply::new(200, BLOB),
+    }))
+    .await;
+    let whole = repository.blob(&blob(), 3).await.unwrap();
+    assert_eq!(whole.offset, 0);
+    assert_eq!(all(whole).await.unwrap(), BLOB);
+    assert_eq!(server.asked().len(), 2);
+    let (_server, repository) = serve(Arc::new(|_: &Asked| Reply::new(416, ""))).await;
+    assert!(repository.blob(&blob(), 3).await.is_err(), "and has no whole either");
+}
+
+#[tokio::test]
+async fn a_document_that_breaks_off_is_asked_for_again() {
+    let memory = Memory::with_demo();
+    memory.keep("/v2/demo/app/tags/list", "application/json", r#"{"tags":["v1"]}"#);
+    let index = format!(r#"{{"schemaVersion":2,"mediaType":"{INDEX_TYPE}","manifests":[]}}"#);
+    let subject = sha256(manifest().as_bytes());
+    memory.keep(&format!("/v2/demo/app/referrers/{subject}"), INDEX_TYPE, index);
+    let seen = Mutex::new(HashMap::<String, u32>::new());
+    let answers: Answers = Arc::new(move |asked| {
+        let mut seen = seen.lock();
+        let count = seen.entry(asked.target.clone()).or_default();
+        *count += 1;
+        let mut reply = memory.answer(asked);
+        if *count == 1 {
+            reply.body = Sent::Cut { announced: 100, bytes: b"{".into() };
+        }
+        reply
+    });
+    let (server, repository) = serve(answers).await;
+    assert_eq!(repository.manifest(&subject).await.unwrap(), manifest());
+    assert_eq!(repository.referrers(&subject).await.unwrap(), []);
+    let address = server.address.to_string();
+    assert_eq!(client(&address).tags(&reference(&address)).await.unwrap(), ["v1"]);
+    assert_eq!(server.asked().len(), 6, "{:?}", requests(&server));
+}
+
+#[tokio::test]
+async fn a_list_of_referrers_without_a_later_page_is_no_list() {
+    let subject = sha256(manifest().as_bytes());
+    let index = format!(r#"{{"schemaVersion":2,"mediaType":"{INDEX_TYPE}","manifests":[]}}"#);
+    for later in [404, 200] {
+        let index = index.clone();
+        let answers: Answers = Arc::new(move |asked| match asked.target.contains("page=2") {
+            _ if asked.target.contains("/manifests/") => Reply::new(404, ""),
+            true => Reply::new(later, "a page for people").with("Content-Type", "text/html"),
+            false => Reply::new(200, index.clone())
+                .with("Content-Type", INDEX_TYPE)
+                .with("Link", format!("<{}?page=2>; rel=\"next\"", asked.target)),
+        });
+        let (server, repository) = serve(answers).await;
+        assert!(repository.referrers(&subject).await.is_err(), "{later}");
+        assert_eq!(server.asked().len(), 2, "{later}: {:?}", requests(&server));
+    }
+}
+
 /// Wants a token for each scope, and says in its token which login asked.
 fn with_tokens(memory: Arc<Memory>, life: &'static str) -> Answers {
     Arc::new(move |asked| {
