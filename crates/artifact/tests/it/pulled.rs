@@ -207,3 +207,29 @@ async fn the_query_of_a_url_is_asked_with_and_never_shown() {
     assert!(verdict.contains("/a.wasm") && !verdict.contains("SECRET"), "{verdict}");
     assert!(server.asked().iter().all(|asked| asked.target.ends_with("?key=SECRET")), "and it is asked with");
 }
+
+#[test]
+fn a_module_is_judged_on_every_kind_of_runtime() {
+    use tokio::runtime::Builder;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a.wasm");
+    std::fs::write(&file, BLOB).unwrap();
+    let text = format!("[trust]\nrequire = \"digest\"\ndigests = [\"{}\"]", sha256(BLOB));
+    let policy = samara_model::TrustPolicy::parse(&text, "trust.toml".as_ref()).unwrap();
+    let listed = Trust::default().and("trust.toml", &policy).unwrap();
+    for mut runtime in [Builder::new_current_thread(), Builder::new_multi_thread()] {
+        let found = runtime.enable_all().build().unwrap().block_on(async {
+            let server = Server::start(None, Arc::new(|_: &Asked| Reply::new(404, ""))).await;
+            let (fetcher, _folder) = fetcher(&server);
+            let mut found = Vec::new();
+            for trust in [&Trust::default(), &listed] {
+                found.push(fetcher.fetch(&Reference::File(file.clone()), trust, &Progress::default()).await.unwrap());
+            }
+            found
+        });
+        // One that looked at the bytes has hashed them; of the other the digest is asked for.
+        let hashed = found.iter().map(|artifact| artifact.verdict.module.is_some()).collect::<Vec<_>>();
+        assert_eq!(hashed, [false, true]);
+        assert!(found.iter().all(|artifact| artifact.digest == sha256(BLOB) && artifact.bytes == BLOB));
+    }
+}
