@@ -163,10 +163,11 @@ impl Exchange {
     }
 }
 
-/// Where to go on that a registry has named in an answer: the place of an upload, the next page of a list.
+/// Where to go on that a registry has named in an answer: the place of an upload, the next page of a list. What is asked there
+/// is a new question, with the registry's login and reach: so only the registry itself may name it, and only at itself.
 pub(super) fn named_place(answer: &Answer, to: &str, what: &str) -> Result<url::Url, Error> {
     let to = answer.url.join(to).map_err(|_| Error::Invalid(format!("{what} is no URL")))?;
-    if !same_origin(&answer.url, &to) {
+    if answer.strayed || !same_origin(&answer.url, &to) {
         return Err(Error::Invalid(format!(
             "{what} of `{}` is elsewhere: `{}`; it is not followed",
             authority(&answer.url),

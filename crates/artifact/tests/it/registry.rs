@@ -420,6 +420,30 @@ async fn a_login_that_left_the_registry_does_not_come_back_with_a_redirect() {
 }
 
 #[tokio::test]
+async fn where_to_go_on_is_for_the_registry_itself_to_say() {
+    // It sends on for a list and for an upload, and who is asked then names a place at itself.
+    let elsewhere: Answers = Arc::new(|asked| match asked.method.as_str() {
+        "POST" => Reply::new(202, "").with("Location", "/upload"),
+        _ => Reply::new(200, r#"{"tags":["v1"]}"#).with("Link", "</more>; rel=\"next\""),
+    });
+    let elsewhere = Server::start(None, elsewhere).await;
+    let answers: Answers = Arc::new(|asked| match (asked.method.as_str(), asked.header("authorization")) {
+        (_, None) => Reply::new(401, "").with("WWW-Authenticate", "Basic realm=x"),
+        ("HEAD", _) => Reply::new(404, ""),
+        _ => Reply::to("http://{other}/list"),
+    });
+    let server = Server::start(Some(elsewhere.address), answers).await;
+    let address = server.address.to_string();
+    let client = client(&address);
+    let listed = client.tags(&reference(&address)).await.unwrap_err().to_string();
+    let pushed = repository(&client, &address).push_blob(&blob(), BLOB.into()).await.unwrap_err().to_string();
+    assert!(listed.contains("is elsewhere") && pushed.contains("is elsewhere"), "{listed}; {pushed}");
+    let asked = elsewhere.asked();
+    assert_eq!(requests(&elsewhere), ["GET /list", "POST /list"]);
+    assert!(asked.iter().all(|asked| asked.header("authorization").is_none()));
+}
+
+#[tokio::test]
 async fn mirrors_are_asked_in_order_and_the_registry_last() {
     let dead = Server::start(None, Arc::new(|_: &Asked| Reply::new(500, ""))).await;
     let empty = Server::start(None, Arc::new(|_: &Asked| Reply::new(404, ""))).await;
