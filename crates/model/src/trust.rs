@@ -249,13 +249,12 @@ impl ReferencePattern {
     /// Whether it names what is at `place`: `oci://HOST/REPOSITORY`, `https://HOST/PATH`, `file:PATH`, `layout:PATH`, with
     /// the host as [`place_of_host`] writes it.
     pub fn matches(&self, place: &str) -> bool {
+        let on_the_web = self.0.starts_with("http");
         match self.0.strip_suffix('*') {
-            // The root of a web server is a place; a folder of it and a host of repositories are none.
-            Some(beginning) => {
-                let is_root = beginning.starts_with("http") && beginning.matches('/').count() == 3;
-                place.starts_with(beginning) && (is_root || place.len() > beginning.len())
-            }
-            None => place == self.0,
+            // A folder of a web server may have a page of its own; one of repositories is none.
+            Some(beginning) => place.starts_with(beginning) && (on_the_web || place.len() > beginning.len()),
+            // Web servers may take a `/` at the end for nothing.
+            None => place == self.0 || (on_the_web && place.strip_suffix('/') == Some(&self.0)),
         }
     }
 
@@ -409,7 +408,10 @@ mod tests {
             ("https://w.example/a/*", "http://w.example/a/b.wasm", false),
             ("https://h/*", "https://h/", true),
             ("https://h/*", "https://h2/", false),
-            ("https://h/a/*", "https://h/a/", false),
+            ("https://h/a/*", "https://h/a/", true),
+            ("https://h/a/*", "https://h/a", false),
+            ("https://h/a", "https://h/a/", true),
+            ("https://h/a", "https://h/a/b", false),
             ("https://h/a/*", "https://h/", false),
             ("oci://index.docker.io/*", "oci://docker.io/me/app", true),
             ("oci://registry-1.docker.io:443/me/*", "oci://docker.io/me/app", true),

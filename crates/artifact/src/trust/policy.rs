@@ -117,7 +117,9 @@ pub(super) fn place(reference: &Reference) -> Result<String, Error> {
             let host = place_of_host(url.scheme(), &format!("{}{port}", url.host_str().unwrap_or_default()));
             // Web servers take several slashes for one.
             let segments: Vec<_> = path.split('/').filter(|segment| !segment.is_empty()).collect();
-            format!("{}://{host}/{}", url.scheme(), segments.join("/"))
+            // One at the end makes a folder, and rules are about what is below folders.
+            let folder = if !segments.is_empty() && path.ends_with('/') { "/" } else { "" };
+            format!("{}://{host}/{}{folder}", url.scheme(), segments.join("/"))
         }
     })
 }
@@ -143,6 +145,8 @@ mod tests {
         check("oci:dir:v1", "layout:dir");
         check("bundle://oci://r.example/a:1#m", "oci://r.example/a");
         check("https://W.example.:443//te%61m/x.wasm?v=1", "https://w.example/team/x.wasm");
+        check("https://w.example//team//?v=1", "https://w.example/team/");
+        check("https://w.example//", "https://w.example/");
         check("https://w.example/a/../b/x.wasm", "https://w.example/b/x.wasm");
         check("https://w.example/a/%2e%2e/b/x.wasm", "https://w.example/b/x.wasm");
         check(
