@@ -11,7 +11,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 
 seconds=${1:-60}
 shift || true
-all=(inspect text manifest values routes cgi_head log_text)
+all=(inspect text manifest values routes cgi_head log_text references documents bundles claims)
 targets=("${@:-${all[@]}}")
 host=$(rustc -vV | sed -n 's/^host: //p')
 built=${CARGO_TARGET_DIR:-$PWD/../target}/fuzz
@@ -28,7 +28,7 @@ RUSTFLAGS="${flags[*]} --cfg fuzzing" CARGO_TARGET_DIR=$built \
 seeds() { # TARGET FOLDER
     mkdir -p "$2"
     case $1 in
-        inspect) find ../guests -name '*.wasm' -size -16k -exec cp {} "$2" \; ;;
+        inspect | claims) find ../guests -name '*.wasm' -size -16k -exec cp {} "$2" \; ;;
         text) find ../guests -name '*.wat' -exec cp {} "$2" \; ;;
         manifest) for file in ../examples/*/*.toml; do cp "$file" "$2/$(basename "$(dirname "$file")").toml"; done ;;
     esac
@@ -39,7 +39,7 @@ for target in "${targets[@]}"; do
     corpus=$built/corpus/$target found=$built/found/$target
     mkdir -p "$corpus" "$found"
     seeds "$target" "$built/seeds/$target"
-    printf '%-9s ' "$target"
+    printf '%-10s ' "$target"
     if "$built/$host/release/$target" "$corpus" "$built/seeds/$target" -artifact_prefix="$found/" -max_total_time="$seconds" \
         -timeout=10 -rss_limit_mb=2048 -max_len=16384 -print_final_stats=1 >"$found.log" 2>&1; then
         awk '/^stat::number_of_executed_units/ { runs = $2 } / cov: / { for (i = 1; i < NF; i++) if ($i == "cov:") cov = $(i + 1) }

@@ -16,7 +16,11 @@ fuzz_target!(|text: &str| {
         assert!(again <= bytes && bytes - again <= bytes / 10, "{bytes} is written `{written}`, which is {again}");
     }
     if let Ok(duration) = parse_duration(text) {
-        assert!(parse_duration(&format_duration(duration)).is_ok(), "{duration:?} is written {}", format_duration(duration));
+        assert!(
+            parse_duration(&format_duration(duration)).is_ok(),
+            "{duration:?} is written {}",
+            format_duration(duration)
+        );
     }
     drop((parse_rate(text), parse_method(text)));
     if let Ok(rule) = text.parse::<AddressRule>() {
