@@ -30,7 +30,7 @@ fn five() -> u32 {
 
 /// A profile of a workload's guests from now on, as the Firefox Profiler and Chrome open it.
 #[utoipa::path(get, path = "/v1/workloads/{tenant}/{app}/{workload}/profile", tag = "workloads",
-    params(("tenant" = String, Path), ("app" = String, Path), ("workload" = String, Path), ("seconds" = Option<u32>, Query, minimum = 1, maximum = 60, description = "How long to look; 5 by default")),
+    params(super::view::AppPath, ("workload" = String, Path, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"), ("seconds" = Option<u32>, Query, minimum = 1, maximum = 60, description = "How long to look; 5 by default")),
     responses((status = 200, description = "A `.cpuprofile`", body = serde_json::Value, content_type = "application/json"), (status = 400, response = Failed), (status = 404, response = Failed), (status = 409, response = Failed), (status = 403, response = Refusal)))]
 pub(super) async fn take(asked: Asked) -> Result<Response, Problem> {
     let Wanted { seconds } = asked.query()?;
