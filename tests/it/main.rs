@@ -25,6 +25,8 @@ mod fit_matrix;
 mod golden;
 mod hostile;
 mod process;
+#[cfg(feature = "external-tests")]
+mod registries;
 mod registry;
 mod run;
 mod see;
