@@ -63,24 +63,27 @@ impl CallState {
 
     /// Books how the call ended, unless that is known already.
     pub(crate) fn end(&self, ended: Ended) {
-        let Some(watched) = self.open.lock().take() else { return };
+        let mut open = self.open.lock();
+        let Some(watched) = open.take() else { return };
         let Ended { result, memory_bytes, backtrace } = ended;
-        let label = match &result {
-            Ok(()) => "ok",
-            Err(fault) => fault.label(),
-        };
-        self.book(&watched, label, memory_bytes);
+        let mut label = "ok";
+        let mut after_head = None;
+        // Published before anybody else can find the account closed: the lane's thread and the one that answers for it may
+        // both come here, and whoever is second answers with the fault of the first.
         if let Err(fault) = result {
-            let (_, span) = watched;
-            if span.is_on() {
-                span.failed(&fault.to_string());
+            label = fault.label();
+            if watched.1.is_on() {
+                watched.1.failed(&fault.to_string());
             }
             self.workload.faults.record(&fault, backtrace);
-            if self.replied.load(Ordering::Acquire) {
-                tracing::warn!(workload = %self.workload.id, fault = fault.label(), "after the reply's head: {fault}");
-            }
+            after_head = self.replied.load(Ordering::Acquire).then(|| fault.to_string());
             *self.fault.lock() = Some(fault);
             self.failed.store(true, Ordering::Release);
+        }
+        drop(open);
+        self.book(&watched, label, memory_bytes);
+        if let Some(fault) = after_head {
+            tracing::warn!(workload = %self.workload.id, fault = label, "after the reply's head: {fault}");
         }
     }
 
