@@ -14,6 +14,7 @@ pub mod bundle;
 pub mod contents;
 pub mod document;
 mod error;
+mod grammar;
 pub mod pack;
 mod progress;
 pub mod pull;

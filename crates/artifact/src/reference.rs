@@ -21,7 +21,7 @@ use oci_spec::image::Digest;
 use samara_model::place_of_host;
 use url::Position;
 
-use crate::Error;
+use crate::{Error, grammar};
 
 /// Docker's registry, which has more names than one.
 const DOCKER: &str = "docker.io";
@@ -215,19 +215,23 @@ impl FromStr for OciReference {
         if !names_a_registry(text) {
             return Err(invalid(text, "it names no registry; write `registry.example/name:tag`"));
         }
-        let parsed: oci_spec::distribution::Reference =
-            text.parse().map_err(|error: oci_spec::distribution::ParseError| {
-                invalid(text, &format!("{error}; names are of lower case: `registry.example/team/name:tag`"))
-            })?;
-        let digest = match parsed.digest() {
+        let Some(parsed) = grammar::parts(text) else {
+            return Err(invalid(
+                text,
+                "invalid reference format; names are of lower case: `registry.example/team/name:tag`",
+            ));
+        };
+        let digest = match parsed.digest {
             None => None,
             Some(digest) if digest.starts_with("sha256:") => {
                 Some(digest.parse().map_err(|_| invalid(text, "its digest is not 64 hexadecimal digits"))?)
             }
             Some(_) => return Err(invalid(text, "its digest is not of sha256, the only kind that is checked here")),
         };
-        let (registry, repository) = one_spelling(text, parsed.registry(), parsed.repository())?;
-        Ok(Self { registry, repository, tag: parsed.tag().map(str::to_owned), digest })
+        // A name without a version is of `latest`, as everywhere in that field.
+        let tag = parsed.tag.or(digest.is_none().then_some("latest")).map(str::to_owned);
+        let (registry, repository) = one_spelling(text, parsed.registry, parsed.repository)?;
+        Ok(Self { registry, repository, tag, digest })
     }
 }
 
