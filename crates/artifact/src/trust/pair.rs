@@ -218,10 +218,9 @@ fn open(json: &[u8], password: &[u8]) -> Result<Zeroizing<Vec<u8>>, String> {
     let ciphertext = base_64(&sealed.ciphertext)?;
     let nonce = <[u8; NONCE_BYTES]>::try_from(nonce).map_err(|_| "its nonce is not of 24 bytes")?;
     let cipher = cipher(sealed.kdf.params, &salt, password)?;
-    cipher
-        .decrypt(Nonce::from_slice(&nonce), ciphertext.as_slice())
-        .map(Zeroizing::new)
-        .map_err(|_| "the password is not its own; set `COSIGN_PASSWORD`, or give it when asked".to_owned())
+    cipher.decrypt(Nonce::from_slice(&nonce), ciphertext.as_slice()).map(Zeroizing::new).map_err(|_| {
+        "the password is not its own; set `SAMARA_KEY_PASSWORD` or `COSIGN_PASSWORD`, or give it when asked".to_owned()
+    })
 }
 
 /// The cipher under a password, with the memory that deriving it takes bounded before it is taken.

@@ -180,13 +180,7 @@ impl Provenance {
     /// They do not; the message names the claim that would.
     pub fn allows(&self, grants: &Grants, serves_http: bool) -> Result<(), String> {
         let Some(claims) = &self.claims else { return Ok(()) };
-        let granted = [
-            (Capability::Kv, !grants.kv.is_empty()),
-            (Capability::Http, !grants.http.allow.is_empty()),
-            (Capability::Fs, !grants.fs.is_empty()),
-            (Capability::Net, grants.net.any || !grants.net.connect.is_empty() || !grants.net.listen.is_empty()),
-        ];
-        for (capability, _) in granted.iter().filter(|(_, granted)| *granted) {
+        for capability in Capability::ALL.iter().filter(|capability| grants.has(**capability)) {
             claims.allows(*capability)?;
         }
         if serves_http { claims.serves_http() } else { Ok(()) }
