@@ -3,8 +3,18 @@
 //! Nothing here knows the engine or a guest ABI. Providers know neither tenants nor grants: what a workload may do is
 //! checked once, in the wrapper that each capability lends to a workload ([`kv::Granted`], [`http::Egress`]).
 
+mod account;
+pub mod blob;
+pub mod config;
 pub mod http;
 pub mod kv;
+mod lent;
+mod link;
+pub mod messaging;
 mod record;
+pub mod secrets;
+pub mod sql;
 
+pub use lent::{Lent, Operation};
+pub use link::Link;
 pub use record::{Denial, Recorder, Unrecorded};

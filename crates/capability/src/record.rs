@@ -2,7 +2,7 @@
 //!
 //! Capabilities only report: whoever implements [`Recorder`] counts, logs, or writes the least-privilege manifest.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use samara_model::Capability;
 
@@ -19,8 +19,12 @@ pub struct Denial {
 
 /// Receives what guests ask for. Called inline, once per request of a guest: it must not block.
 pub trait Recorder: fmt::Debug + Send + Sync {
-    /// A guest used a granted capability: the store or origin by name, and the operation.
+    /// A guest uses a granted capability: the store or origin by name, and the operation. Called when it begins.
     fn used(&self, capability: Capability, name: &str, operation: &'static str);
+    /// An operation that was begun has ended: how long it took, and whether it failed (or was abandoned).
+    fn finished(&self, capability: Capability, name: &str, operation: &'static str, took: Duration, failed: bool) {
+        let _ = (capability, name, operation, took, failed);
+    }
     /// A guest was refused.
     fn denied(&self, denial: &Denial);
 }

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use samara_model::{Capability, KvGrant, KvOperation, Limits};
-use samara_telemetry::{Span, client_span};
+use samara_telemetry::Span;
 
 use super::{Increment, KeyValue, KvError, Outcomes, Page, Store, Swap, Usage};
-use crate::{Denial, Recorder};
+use crate::{Lent, Operation, Recorder};
 
 /// Keys in one batch, at most.
 pub const BATCH_KEYS: usize = 1000;
@@ -37,18 +37,19 @@ pub struct Granted {
     key_bytes: u64,
     value_bytes: u64,
     total_bytes: u64,
-    recorder: Arc<dyn Recorder>,
+    lent: Lent,
 }
 
 impl Granted {
     pub(super) fn new(store: Store, grant: KvGrant, limits: &Limits, recorder: Arc<dyn Recorder>) -> Self {
+        let lent = Lent::new(Capability::Kv, store.name.clone(), recorder);
         Self {
             store,
             grant,
             key_bytes: limits.kv_key_bytes.into(),
             value_bytes: limits.kv_value_bytes,
             total_bytes: limits.kv_total_bytes,
-            recorder,
+            lent,
         }
     }
 
@@ -62,17 +63,15 @@ impl Granted {
     /// # Errors
     /// The grant does not include the operation; the denial is recorded.
     pub fn check(&self, operation: KvOperation) -> Result<(), KvError> {
-        let name = self.store.name();
         if self.grant.operations.contains(&operation) {
-            self.recorder.used(Capability::Kv, name, operation.as_str());
+            self.lent.used(named(operation));
             return Ok(());
         }
+        let name = self.lent.store();
         let wanted = KvOperation::ALL.iter().filter(|one| **one == operation || self.grant.operations.contains(one));
         let wanted = wanted.map(|one| format!("\"{}\"", one.as_str())).collect::<Vec<_>>().join(", ");
         let what = format!("`{}` on key-value store `{name}`", operation.as_str());
-        let grant = format!("kv = [{{ store = \"{name}\", ops = [{wanted}] }}]");
-        let denial = Denial { capability: Capability::Kv, what, grant };
-        self.recorder.denied(&denial);
+        let denial = self.lent.refused(what, format!("kv = [{{ store = \"{name}\", ops = [{wanted}] }}]"));
         Err(KvError::AccessDenied { what: denial.what, grant: denial.grant })
     }
 
@@ -82,32 +81,15 @@ impl Granted {
         operation: KvOperation,
         work: impl Future<Output = Result<T, KvError>> + Send,
     ) -> Result<T, KvError> {
-        let span = self.span(operation);
-        let done = match self.check(operation) {
-            Ok(()) => work.await,
-            Err(denied) => Err(denied),
-        };
-        if let (true, Err(error)) = (span.is_on(), &done) {
-            span.failed(&error.to_string());
-        }
-        done
+        self.lent.told(named(operation), self.check(operation), work).await
     }
 
     fn span(&self, operation: KvOperation) -> Span {
-        let span = client_span(match operation {
-            KvOperation::Get => "kv get",
-            KvOperation::Set => "kv set",
-            KvOperation::Delete => "kv delete",
-            KvOperation::Increment => "kv increment",
-            KvOperation::List => "kv list",
-        });
-        span.set("db.operation.name", operation.as_str());
-        span.set_text("db.collection.name", self.store.name());
-        span
+        self.lent.span(named(operation))
     }
 
-    fn backend(&self) -> &dyn KeyValue {
-        &*self.store.backend
+    fn backend(&self) -> Arc<dyn KeyValue> {
+        self.store.backend.get()
     }
 
     /// The key as the backend knows it.
@@ -159,6 +141,18 @@ impl Granted {
         let out = replaced.map_or(0, |old| key_bytes + old);
         self.store.account.add_and_take(key_bytes + written, out.saturating_add(reserved));
     }
+}
+
+/// The names of an operation.
+fn named(operation: KvOperation) -> Operation {
+    let span = match operation {
+        KvOperation::Get => "kv get",
+        KvOperation::Set => "kv set",
+        KvOperation::Delete => "kv delete",
+        KvOperation::Increment => "kv increment",
+        KvOperation::List => "kv list",
+    };
+    Operation { name: operation.as_str(), span }
 }
 
 fn bound(what: &'static str, bytes: u64, limit: u64) -> Result<(), KvError> {

@@ -4,22 +4,19 @@
 //! contain a colon, so that no tenant's keys are below another's even if both name the same backend. Apps of one tenant
 //! that name the same backend do share it: that is how one app's data reaches another.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::Arc;
 
 use samara_model::{KvGrant, Limits, Tenant};
 
 use super::{Granted, KeyValue, KvError};
-use crate::Recorder;
+use crate::{Link, Recorder, account::Account};
 
 /// One tenant's share of an open backend, under the name its manifest gives it.
 #[derive(Clone, Debug)]
 pub struct Store {
     pub(super) name: Arc<str>,
     pub(super) prefix: Arc<str>,
-    pub(super) backend: Arc<dyn KeyValue>,
+    pub(super) backend: Arc<Link<dyn KeyValue>>,
     pub(super) account: Arc<Account>,
 }
 
@@ -37,8 +34,8 @@ impl Store {
         Ok(Self {
             name: name.into(),
             prefix: prefix.into(),
-            backend,
-            account: Arc::new(Account { bytes: AtomicU64::new(bytes) }),
+            backend: Arc::new(Link::new(backend)),
+            account: Arc::new(Account::of(bytes)),
         })
     }
 
@@ -49,37 +46,16 @@ impl Store {
 
     /// Bytes of keys and values in this share.
     pub fn bytes(&self) -> u64 {
-        self.account.bytes.load(Ordering::Relaxed)
+        self.account.bytes()
+    }
+
+    /// What the name leads to; whoever changes it changes it for all clones, and so for all workloads it was lent to.
+    pub fn link(&self) -> &Arc<Link<dyn KeyValue>> {
+        &self.backend
     }
 
     /// Lends the store to a workload, to the extent of a grant and within its limits.
     pub fn grant(&self, grant: KvGrant, limits: &Limits, recorder: Arc<dyn Recorder>) -> Granted {
         Granted::new(self.clone(), grant, limits, recorder)
-    }
-}
-
-/// Bytes of keys and values in one share of a store.
-#[derive(Debug)]
-pub(super) struct Account {
-    bytes: AtomicU64,
-}
-
-impl Account {
-    /// Counts `bytes` in before they are written, if the sum stays within `limit`.
-    pub(super) fn reserve(&self, bytes: u64, limit: u64) -> bool {
-        let grown = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= limit);
-        self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown).is_ok()
-    }
-
-    /// Counts bytes out again.
-    pub(super) fn release(&self, bytes: u64) {
-        self.add_and_take(0, bytes);
-    }
-
-    /// Counts some in and some out, in one step.
-    pub(super) fn add_and_take(&self, add: u64, take: u64) {
-        let changed = |used: u64| Some(used.saturating_add(add).saturating_sub(take));
-        // The closure never refuses.
-        let _ = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, changed);
     }
 }

@@ -260,7 +260,7 @@ async fn the_account_of_a_hammered_store_is_exact() {
         done.unwrap();
     }
     assert_eq!(store.bytes(), lent.usage("").await.unwrap().bytes);
-    let again = Store::new("carts", &Tenant::default(), store.backend.clone()).await.unwrap();
+    let again = Store::new("carts", &Tenant::default(), store.link().get()).await.unwrap();
     assert_eq!(again.bytes(), store.bytes(), "a store that is opened again knows what is in it");
 }
 

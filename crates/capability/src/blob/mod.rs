@@ -1,0 +1,1 @@
+//! Object storage: containers of objects that stream, and the table of providers behind them.

@@ -1,0 +1,1 @@
+//! Configuration values: from the manifest, from files that are watched, from the environment, from directories of files.

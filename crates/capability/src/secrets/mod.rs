@@ -1,0 +1,1 @@
+//! Secrets: values that are never printed, wiped when they are dropped.
