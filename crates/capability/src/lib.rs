@@ -10,6 +10,7 @@ pub mod http;
 pub mod kv;
 mod lent;
 mod link;
+mod location;
 pub mod messaging;
 mod record;
 pub mod secrets;
@@ -17,4 +18,5 @@ pub mod sql;
 
 pub use lent::{Lent, Operation};
 pub use link::Link;
+pub use location::without_credentials;
 pub use record::{Denial, Recorder, Unrecorded};
