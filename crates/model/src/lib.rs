@@ -29,7 +29,9 @@ pub use call::{
 pub use compile::Compile;
 pub use fault::{Fault, Limit, Severity};
 pub use grant::{
-    AddressRule, Capability, FsGrant, Grants, HttpGrant, KvGrant, KvOperation, NetGrant, OriginRule, ParseGrantError,
+    AddressRule, BlobGrant, BlobOperation, Capability, DEFAULT_BUS, FsGrant, Grants, HttpGrant, KvGrant, KvOperation,
+    MAX_SUBJECT_BYTES, MAX_SUBJECT_WORDS, MessagingGrant, NetGrant, OriginRule, ParseGrantError, SecretsGrant,
+    SqlGrant, SqlOperation, SubjectPattern, ValueSource, check_subject,
 };
 pub use limit::{GUARDED_FEATURES, Limits};
 pub use name::{AppId, NameError, Tenant, WorkloadId};

@@ -47,6 +47,32 @@ pub struct Limits {
     pub kv_value_bytes: u64,
     /// Bytes of keys and values of one workload in one key-value store.
     pub kv_total_bytes: u64,
+    /// Bytes of the name of a container or an object in a blob store.
+    pub blob_name_bytes: u32,
+    /// Bytes of one object in a blob store.
+    pub blob_object_bytes: u64,
+    /// Bytes of all objects of one workload in one blob store.
+    pub blob_total_bytes: u64,
+    /// Bytes of the text of one SQL statement.
+    pub sql_statement_bytes: u32,
+    /// Bytes of the parameters of one SQL statement.
+    pub sql_parameter_bytes: u64,
+    /// Running time of one SQL statement.
+    pub sql_time: Duration,
+    /// Rows in the answer to one SQL statement.
+    pub sql_rows: u64,
+    /// Bytes of the rows in the answer to one SQL statement.
+    pub sql_result_bytes: u64,
+    /// Bytes of one database, where it is a file of ours.
+    pub sql_total_bytes: u64,
+    /// SQL transactions and unread answers that are open at once.
+    pub sql_open: u32,
+    /// Bytes of one message, its headers included.
+    pub message_bytes: u64,
+    /// Messages of one subscription that wait for their handler.
+    pub message_queue: u32,
+    /// Subscriptions that are open at once.
+    pub subscriptions: u32,
 }
 
 impl Limits {
@@ -72,6 +98,19 @@ impl Limits {
             kv_key_bytes: 2 << 10,
             kv_value_bytes: 8 << 20,
             kv_total_bytes: 1 << 30,
+            blob_name_bytes: 1 << 10,
+            blob_object_bytes: 1 << 30,
+            blob_total_bytes: 10 << 30,
+            sql_statement_bytes: 64 << 10,
+            sql_parameter_bytes: 8 << 20,
+            sql_time: Duration::from_secs(5),
+            sql_rows: 100_000,
+            sql_result_bytes: 64 << 20,
+            sql_total_bytes: 1 << 30,
+            sql_open: 8,
+            message_bytes: 1 << 20,
+            message_queue: 1024,
+            subscriptions: 64,
         }
     }
 

@@ -185,6 +185,8 @@ impl App {
             workload.source.resolve(folder);
             workload.config_files.iter_mut().for_each(resolve);
             workload.grants.fs.iter_mut().for_each(|grant| resolve(&mut grant.host));
+            let secrets = &mut workload.grants.secrets;
+            secrets.values.values_mut().chain(&mut secrets.sources).for_each(|source| source.resolve(folder));
         }
         for served in &mut self.folders {
             resolve(&mut served.path);

@@ -4,14 +4,16 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use super::reader::{Item, Reader};
 use crate::{
-    AddressRule, FsGrant, Grants, HttpGrant, KvGrant, KvOperation, NetGrant, OriginRule, parse_duration, parse_rate,
+    AddressRule, BlobGrant, DEFAULT_BUS, FsGrant, Grants, HttpGrant, KvGrant, MessagingGrant, NetGrant, OriginRule,
+    SecretsGrant, SqlGrant, SubjectPattern, ValueSource, parse_duration, parse_rate,
 };
 
 /// Resolution of the clocks of a served guest that was not given another.
 const SERVED_CLOCK: Duration = Duration::from_millis(1);
 
 /// Every key of a `grants` table that this version reads.
-pub(super) const KEYS: &[&str] = &["kv", "http", "fs", "env", "config", "net", "log", "clock"];
+pub(super) const KEYS: &[&str] =
+    &["kv", "blob", "sql", "messaging", "http", "fs", "env", "config", "secrets", "net", "log", "clock"];
 
 /// What a `grants` table says.
 pub(super) struct Given<'a> {
@@ -37,6 +39,15 @@ pub(super) fn read(mut reader: Reader<'_>) -> Given<'_> {
     if let Some(item) = reader.take("kv") {
         kv(&item, &mut given);
     }
+    if let Some(item) = reader.take("blob") {
+        blob(&item, &mut given);
+    }
+    if let Some(item) = reader.take("sql") {
+        sql(&item, &mut given);
+    }
+    if let Some(item) = reader.take("messaging") {
+        messaging(&item, &mut given);
+    }
     let grants = &mut given.grants;
     if let Some(item) = reader.take("http") {
         grants.http = http(&item).unwrap_or_default();
@@ -60,6 +71,9 @@ pub(super) fn read(mut reader: Reader<'_>) -> Given<'_> {
             grants.config = named(&item, "config = { KEY = \"value\" }");
         }
     }
+    if let Some(item) = reader.take("secrets") {
+        grants.secrets = secrets(&item).unwrap_or_default();
+    }
     if let Some(item) = reader.take("log") {
         given.log_bytes_per_second = item.quantity(parse_rate).map(|rate| (item, rate));
     }
@@ -67,33 +81,142 @@ pub(super) fn read(mut reader: Reader<'_>) -> Given<'_> {
     given
 }
 
-/// `["carts"]` or `[{ store = "carts", ops = ["get"] }]`.
-fn kv<'a>(item: &Item<'a>, given: &mut Given<'a>) -> Option<()> {
-    for entry in item.array("kv = [\"carts\"]")? {
-        let (store, grant) = if entry.is_text() {
-            let Some(store) = entry.text("carts") else { continue };
-            (store, KvGrant::default())
-        } else {
-            let Some(mut reader) = entry.table("kv", "{ store = \"carts\", ops = [\"get\"] }") else { continue };
-            let store = reader.require("store", "store = \"carts\"").and_then(|item| item.text("carts"));
-            let operations = reader.take("ops").and_then(|item| item.list("get", kv_operation));
-            reader.finish();
-            let Some(store) = store else { continue };
-            (store, operations.map_or_else(KvGrant::default, |operations| KvGrant { operations }))
-        };
-        if given.grants.kv.insert(store.to_owned(), grant).is_some() {
-            entry.problem(format!("store `{store}` is granted twice; put all its operations into one grant"));
+/// One entry of a list of stores: its name alone, or a table of what is granted of it.
+struct StoreEntry<'a> {
+    name: &'a str,
+    /// The table of the long form, without `store`.
+    long: Option<Reader<'a>>,
+    item: Item<'a>,
+}
+
+/// The entries of `["carts"]` or `[{ store = "carts", ops = ["get"] }]`; `example` is the long form.
+fn stores<'a>(item: &Item<'a>, place: &'static str, short: &str, example: &str) -> Vec<StoreEntry<'a>> {
+    let read = |item: Item<'a>| {
+        if item.is_text() {
+            return Some(StoreEntry { name: item.text("carts")?, long: None, item });
         }
-        given.stores.push((store.to_owned(), entry));
+        let mut reader = item.table(place, example)?;
+        let name = reader.require("store", "store = \"carts\"").and_then(|item| item.text("carts"))?;
+        Some(StoreEntry { name, long: Some(reader), item })
+    };
+    item.array(short).into_iter().flatten().filter_map(read).collect()
+}
+
+/// Adds the grant of a store, once.
+fn add<'a, T>(
+    granted: &mut BTreeMap<String, T>,
+    stores: &mut Vec<(String, Item<'a>)>,
+    entry: StoreEntry<'a>,
+    grant: T,
+) {
+    let StoreEntry { name, item, .. } = entry;
+    if granted.insert(name.to_owned(), grant).is_some() {
+        item.problem(format!("store `{name}` is granted twice; put all its operations into one grant"));
+    }
+    stores.push((name.to_owned(), item));
+}
+
+/// `["carts"]` or `[{ store = "carts", ops = ["get"] }]`.
+fn kv<'a>(item: &Item<'a>, given: &mut Given<'a>) {
+    for mut entry in stores(item, "kv", "kv = [\"carts\"]", "{ store = \"carts\", ops = [\"get\"] }") {
+        let mut grant = KvGrant::default();
+        if let Some(mut reader) = entry.long.take() {
+            if let Some(operations) = reader.take("ops").and_then(|item| item.list("get", str::parse)) {
+                grant.operations = operations;
+            }
+            reader.finish();
+        }
+        add(&mut given.grants.kv, &mut given.stores, entry, grant);
+    }
+}
+
+/// `["pictures"]` or `[{ store = "pictures", ops = ["read"] }]`.
+fn blob<'a>(item: &Item<'a>, given: &mut Given<'a>) {
+    for mut entry in stores(item, "blob", "blob = [\"pictures\"]", "{ store = \"pictures\", ops = [\"read\"] }") {
+        let mut grant = BlobGrant::default();
+        if let Some(mut reader) = entry.long.take() {
+            if let Some(operations) = reader.take("ops").and_then(|item| item.list("read", str::parse)) {
+                grant.operations = operations;
+            }
+            reader.finish();
+        }
+        add(&mut given.grants.blob, &mut given.stores, entry, grant);
+    }
+}
+
+/// `["orders"]` or `[{ store = "orders", ops = ["query"], statements = { by_id = "select ..." }, named_only = true }]`.
+fn sql<'a>(item: &Item<'a>, given: &mut Given<'a>) {
+    for mut entry in stores(item, "sql", "sql = [\"orders\"]", "{ store = \"orders\", ops = [\"query\"] }") {
+        let mut grant = SqlGrant::default();
+        if let Some(mut reader) = entry.long.take() {
+            if let Some(operations) = reader.take("ops").and_then(|item| item.list("query", str::parse)) {
+                grant.operations = operations;
+            }
+            if let Some(item) = reader.take("statements") {
+                grant.statements = named(&item, "statements = { by_id = \"select * from orders where id = $1\" }");
+            }
+            let named_only = reader.take("named_only");
+            grant.named_only = named_only.as_ref().and_then(Item::boolean).unwrap_or_default();
+            if let (Some(item), true, true) = (named_only, grant.named_only, grant.statements.is_empty()) {
+                item.problem("there are no named statements, so that nothing is granted; add `statements`");
+            }
+            reader.finish();
+        }
+        add(&mut given.grants.sql, &mut given.stores, entry, grant);
+    }
+}
+
+/// `{ publish = ["orders.*"], subscribe = [] }` or, of another bus than the default one, with `store = "bus"`; several
+/// buses in a list.
+fn messaging<'a>(item: &Item<'a>, given: &mut Given<'a>) {
+    let example = "messaging = { publish = [\"orders.created\"] }";
+    if item.is_array() {
+        for entry in item.array(example).into_iter().flatten() {
+            one_bus(&entry, example, given);
+        }
+    } else {
+        one_bus(item, example, given);
+    }
+}
+
+fn one_bus<'a>(item: &Item<'a>, example: &str, given: &mut Given<'a>) -> Option<()> {
+    let mut reader = item.table("messaging", example)?;
+    let mut subjects = |key| {
+        let item: Option<Item<'_>> = reader.take(key);
+        item.and_then(|item| item.list("orders.created", str::parse::<SubjectPattern>)).unwrap_or_default()
+    };
+    let grant = MessagingGrant { publish: subjects("publish"), subscribe: subjects("subscribe") };
+    let store = reader.take("store");
+    reader.finish();
+    let name = store.as_ref().map_or(Some(DEFAULT_BUS), |store| store.text("bus"))?;
+    if given.grants.messaging.insert(name.to_owned(), grant).is_some() {
+        item.problem(format!("bus `{name}` is granted twice; put all its subjects into one grant"));
+    }
+    // The default bus is there without being declared.
+    if let Some(store) = store.filter(|_| name != DEFAULT_BUS) {
+        given.stores.push((name.to_owned(), store));
     }
     Some(())
 }
 
-fn kv_operation(text: &str) -> Result<KvOperation, String> {
-    KvOperation::ALL.iter().copied().find(|operation| operation.as_str() == text).ok_or_else(|| {
-        let known: Vec<_> = KvOperation::ALL.iter().map(|operation| operation.as_str()).collect();
-        format!("`{text}` is not an operation of a key-value store; known operations: {}", known.join(", "))
-    })
+/// `{ API_KEY = "env:CART_API_KEY" }` or `["dir:/etc/secrets"]`.
+fn secrets(item: &Item<'_>) -> Option<SecretsGrant> {
+    if item.is_array() {
+        let sources = item.list("dir:/etc/secrets", str::parse::<ValueSource>)?;
+        return Some(SecretsGrant { values: BTreeMap::new(), sources });
+    }
+    let example = "secrets = { API_KEY = \"env:API_KEY\" }";
+    let mut values = BTreeMap::new();
+    for (entry, text) in item.strings(example)? {
+        match text.parse() {
+            _ if !can_be_asked_for(entry.key) => entry.problem(NOT_A_NAME),
+            Ok(source) => {
+                values.insert(entry.key.to_owned(), source);
+            }
+            Err(error) => entry.problem(error),
+        }
+    }
+    Some(SecretsGrant { values, sources: Vec::new() })
 }
 
 /// `["https://api.example"]` or `{ allow = [..], private = false }`.
@@ -148,12 +271,18 @@ fn net(item: &Item<'_>) -> Option<NetGrant> {
     Some(NetGrant { connect, listen, any })
 }
 
+const NOT_A_NAME: &str = "this is not a name that a guest could ask for; use letters, digits and `_`";
+
+fn can_be_asked_for(name: &str) -> bool {
+    !name.is_empty() && !name.contains(['=', '\0'])
+}
+
 /// A table of names and texts; the names reach the guest as they are.
 fn named(item: &Item<'_>, example: &str) -> BTreeMap<String, String> {
     let mut values = BTreeMap::new();
     for (entry, text) in item.strings(example).unwrap_or_default() {
-        if entry.key.is_empty() || entry.key.contains(['=', '\0']) {
-            entry.problem("this is not a name that a guest could ask for; use letters, digits and `_`");
+        if !can_be_asked_for(entry.key) {
+            entry.problem(NOT_A_NAME);
         } else if text.contains('\0') {
             entry.problem("this holds a zero byte, which ends a text in many guests; remove it");
         } else {

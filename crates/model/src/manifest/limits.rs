@@ -155,6 +155,19 @@ limits! {
     kv_key_bytes: u32 = "kv_key" in bytes32,
     kv_value_bytes: u64 = "kv_value" in BYTES,
     kv_total_bytes: u64 = "kv_total" in BYTES,
+    blob_name_bytes: u32 = "blob_name" in bytes32,
+    blob_object_bytes: u64 = "blob_object" in BYTES,
+    blob_total_bytes: u64 = "blob_total" in BYTES,
+    sql_statement_bytes: u32 = "sql_statement" in bytes32,
+    sql_parameter_bytes: u64 = "sql_parameters" in BYTES,
+    sql_time: Duration = "sql_time" in TIME,
+    sql_rows: u64 = "sql_rows" in count,
+    sql_result_bytes: u64 = "sql_result" in BYTES,
+    sql_total_bytes: u64 = "sql_total" in BYTES,
+    sql_open: u32 = "sql_open" in count,
+    message_bytes: u64 = "message" in BYTES,
+    message_queue: u32 = "message_queue" in count,
+    subscriptions: u32 = "subscriptions" in count,
 }
 
 impl LimitOverrides {

@@ -19,10 +19,6 @@ const fn key(place: &'static str, key: &'static str, what: &'static str) -> NotY
 const NOT_YET: &[NotYet] = &[
     key("manifest", "proxy", "data planes (`[[proxy]]`)"),
     key("fs", "quota", "quotas of folders (`quota`)"),
-    key("grants", "blob", "`blob` grants"),
-    key("grants", "messaging", "`messaging` grants"),
-    key("grants", "sql", "`sql` grants"),
-    key("grants", "secrets", "`secrets` grants"),
     key("trigger", "steps", "pipelines (`steps`)"),
     key("trigger", "response", "pipelines (`response`)"),
     key("trigger", "every", "`every` triggers"),

@@ -11,7 +11,7 @@ use super::{
     App, CertificateFiles, ClientCertificates, Folder, Host, Http2Settings, LimitOverrides, LogFormat, MAX_ELEMENTS,
     MAX_MANIFEST_BYTES, MAX_PROBLEMS, Trigger,
 };
-use crate::{KvOperation, Limits, Tenant};
+use crate::{BlobOperation, KvOperation, Limits, SqlOperation, Tenant, ValueSource};
 
 /// Every key of an app manifest that this version reads.
 const SHOP: &str = r#"
@@ -32,6 +32,10 @@ update = "never"
 args = ["--verbose", "", "--verbose"]
 [workload.cart.grants]
 kv = [{ store = "carts", ops = ["get", "set"] }, "cache"]
+blob = [{ store = "pictures", ops = ["read", "list"] }, "cache"]
+sql = [{ store = "orders", ops = ["query"], statements = { by_id = "select * from orders where id = $1" }, named_only = true }]
+messaging = [{ publish = ["orders.*"] }, { store = "cache", subscribe = ["stock.>"] }]
+secrets = { API_KEY = "env:CART_API_KEY", CERTIFICATE = "file:./cart.pem" }
 http = { allow = ["https://api.example", "https://*.cdn.example:8443"], private = true }
 fs = [{ host = "./public", guest = "/", write = true }, { host = "/srv", guest = "/srv" }]
 env = { GREETING = "hi" }
@@ -56,6 +60,12 @@ settings = { fsync = true }
 
 [store.cache]
 provider = "memory"
+
+[store.pictures]
+provider = "fs:./data/pictures"
+
+[store.orders]
+provider = "sqlite:./data/orders.db"
 
 [[trigger]]
 http = { host = "Shop.test", methods = ["GET", "HEAD"], path = "/cart/:id" }
@@ -90,6 +100,15 @@ fn an_app_says_all_of_it() {
     let grants = &cart.grants;
     assert_eq!(grants.kv["carts"].operations, [KvOperation::Get, KvOperation::Set]);
     assert_eq!(grants.kv["cache"].operations, KvOperation::ALL);
+    assert_eq!(grants.blob["pictures"].operations, [BlobOperation::Read, BlobOperation::List]);
+    assert_eq!(grants.blob["cache"].operations, BlobOperation::ALL);
+    let orders = &grants.sql["orders"];
+    assert_eq!((&orders.operations[..], orders.named_only), (&[SqlOperation::Query][..], true));
+    assert_eq!(orders.statements["by_id"], "select * from orders where id = $1");
+    assert!(grants.messaging["default"].may_publish("orders.created"));
+    assert!(!grants.messaging["default"].may_publish("stock.low"));
+    assert!(grants.messaging["cache"].may_subscribe(&"stock.*".parse().unwrap()));
+    assert_eq!(grants.secrets.values["API_KEY"], ValueSource::Environment("CART_API_KEY".to_owned()));
     assert!(grants.http.allows("https", "a.cdn.example", 8443) && grants.http.private);
     assert!(grants.fs[0].write && !grants.fs[1].write);
     assert_eq!(grants.env["GREETING"], "hi");
@@ -109,7 +128,7 @@ fn an_app_says_all_of_it() {
     assert_eq!((app.stores[0].provider.as_str(), app.stores[1].name.as_str()), ("redb:./data/carts.redb", "cache"));
     let Trigger::Http { host, methods, path, target, operation, line } = &app.triggers[0];
     assert_eq!((host.as_deref(), methods.as_slice()), (Some("shop.test"), &[Method::GET, Method::HEAD][..]));
-    assert_eq!((path.as_str(), target.as_str(), operation.as_deref(), *line), ("/cart/:id", "cart", Some("show"), 44));
+    assert_eq!((path.as_str(), target.as_str(), operation.as_deref(), *line), ("/cart/:id", "cart", Some("show"), 54));
 }
 
 #[test]
@@ -152,6 +171,7 @@ fn relative_paths_become_the_manifests_own() {
     assert_eq!(cart.source.file().as_deref(), Some(Path::new("/apps/shop/./cart.wasm")));
     assert_eq!(cart.config_files, [PathBuf::from("/apps/shop/./cart.toml")]);
     assert_eq!(cart.grants.fs[0].host, Path::new("/apps/shop/./public"));
+    assert_eq!(cart.grants.secrets.values["CERTIFICATE"], ValueSource::File("/apps/shop/./cart.pem".into()));
     assert_eq!(cart.grants.fs[1].host, Path::new("/srv"), "an absolute path stays");
     assert_eq!(app.stores[0].provider, "redb:/apps/shop/./data/carts.redb");
     assert_eq!(app.stores[1].provider, "memory");
@@ -220,7 +240,7 @@ fn a_ceiling_refuses_what_is_asked_for_and_lowers_what_is_not() {
     let lines: Vec<_> = errors.lines().collect();
     assert_eq!(
         lines[0],
-        "samara.toml:27:10: `memory` of workload `cart`: `64MiB` is over the ceiling of `32MiB` that tenant `acme` has; \
+        "samara.toml:31:10: `memory` of workload `cart`: `64MiB` is over the ceiling of `32MiB` that tenant `acme` has; \
          lower it, or raise it in [tenant.acme] of the host file"
     );
     assert!(lines[1].contains("`cpu` of workload `cart`: `50ms` is over the ceiling of `40ms`"), "{errors}");
@@ -284,6 +304,40 @@ fn an_unknown_key_is_refused_with_the_nearest() {
 }
 
 #[test]
+fn grants_of_stores_that_do_not_fit_say_what_would() {
+    let declared = "`[store.x]` would declare it";
+    refused_workload(
+        "[workload.w.grants]\nblob = [\"x\", { store = \"x\", ops = [\"get\"] }]",
+        &[
+            &format!("5:9: `blob` in [workload.w.grants]: store `x` is not declared; {declared}"),
+            "5:14: `blob` in [workload.w.grants]: store `x` is granted twice; put all its operations into one grant",
+            &format!("5:14: `blob` in [workload.w.grants]: store `x` is not declared; {declared}"),
+            "5:36: `ops` in [workload.w.grants.blob]: `get` is not an operation of a blob store; known operations: read, write, delete, list, container",
+        ],
+    );
+    refused_workload(
+        "grants.sql = [{ store = \"x\", named_only = true }]",
+        &[
+            &format!("4:15: `sql` in [workload.w.grants]: store `x` is not declared; {declared}"),
+            "4:45: `named_only` in [workload.w.grants.sql]: there are no named statements, so that nothing is granted; add `statements`",
+        ],
+    );
+    refused_workload(
+        "grants.messaging = { publish = [\"a b\"], store = \"x\" }",
+        &[
+            "4:33: `publish` in [workload.w.grants.messaging]: `a b` is not a subject: it has a space or a control character; write `orders.created`, `orders.*` or `orders.>`",
+            &format!("4:49: `store` in [workload.w.grants.messaging]: store `x` is not declared; {declared}"),
+        ],
+    );
+    refused_workload(
+        "grants.secrets = { KEY = \"hunter2\" }",
+        &[
+            "4:26: `KEY` in [workload.w.grants.secrets]: this does not say where to read; write `env:NAME`, `file:./path` or `dir:./path`",
+        ],
+    );
+}
+
+#[test]
 fn what_comes_later_is_refused_by_name() {
     refused_workload(
         "source2 = 1\nupdate = \"poll:30s\"\ncompile = \"fast\"",
@@ -293,7 +347,6 @@ fn what_comes_later_is_refused_by_name() {
             "6:11: `compile` in [workload.w]: `fast` is no way to compile; write `optimized` or `tiered`",
         ],
     );
-    refused_workload("grants.sql = [\"x\"]", &["4:8: `sql` grants are not in this version yet; remove it"]);
     refused(
         "[[trigger]]\ncron = \"0 3 * * *\"\nfn = \"w\"",
         &[

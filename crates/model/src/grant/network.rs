@@ -1,199 +1,12 @@
-//! What an operator gives a workload. Nothing is the default of every field.
+//! Grants of the network: origins of outgoing HTTP requests, and addresses of raw sockets.
 
 use std::{
-    collections::BTreeMap,
     fmt,
     net::{IpAddr, Ipv6Addr},
-    path::PathBuf,
     str::FromStr,
-    time::Duration,
 };
 
-/// Something a guest may be given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Capability {
-    /// Key-value stores.
-    Kv,
-    /// Object storage.
-    Blob,
-    /// Publish and subscribe.
-    Messaging,
-    /// SQL databases.
-    Sql,
-    /// Configuration values.
-    Config,
-    /// Secrets.
-    Secrets,
-    /// Outgoing HTTP requests.
-    Http,
-    /// Log lines.
-    Log,
-    /// Wall and monotonic clocks.
-    Clock,
-    /// Random numbers.
-    Random,
-    /// Files and folders.
-    Fs,
-    /// Environment variables.
-    Env,
-    /// Raw sockets and name look-ups.
-    Net,
-}
-
-impl Capability {
-    /// Every capability, in the order tables list them.
-    pub const ALL: &[Self] = &[
-        Self::Kv,
-        Self::Blob,
-        Self::Messaging,
-        Self::Sql,
-        Self::Config,
-        Self::Secrets,
-        Self::Http,
-        Self::Log,
-        Self::Clock,
-        Self::Random,
-        Self::Fs,
-        Self::Env,
-        Self::Net,
-    ];
-
-    /// The word used in manifests, logs and metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Kv => "kv",
-            Self::Blob => "blob",
-            Self::Messaging => "messaging",
-            Self::Sql => "sql",
-            Self::Config => "config",
-            Self::Secrets => "secrets",
-            Self::Http => "http",
-            Self::Log => "log",
-            Self::Clock => "clock",
-            Self::Random => "random",
-            Self::Fs => "fs",
-            Self::Env => "env",
-            Self::Net => "net",
-        }
-    }
-
-    /// Whether every guest has it without asking: language runtimes cannot start without these.
-    pub fn granted_to_all(self) -> bool {
-        matches!(self, Self::Log | Self::Clock | Self::Random)
-    }
-}
-
-impl fmt::Display for Capability {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// Everything one workload was given.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Grants {
-    /// Key-value stores by the name the manifest gives them.
-    pub kv: BTreeMap<String, KvGrant>,
-    /// Outgoing HTTP.
-    pub http: HttpGrant,
-    /// Host folders.
-    pub fs: Vec<FsGrant>,
-    /// Environment variables.
-    pub env: BTreeMap<String, String>,
-    /// Configuration values.
-    pub config: BTreeMap<String, String>,
-    /// Raw sockets.
-    pub net: NetGrant,
-    /// Resolution of the clocks the guest sees; `None` is the machine's own (`run`), `Some` is rounded down to it.
-    pub clock: Option<Duration>,
-}
-
-impl Grants {
-    /// Whether a capability is granted at all, to any extent.
-    pub fn has(&self, capability: Capability) -> bool {
-        match capability {
-            Capability::Kv => !self.kv.is_empty(),
-            Capability::Http => !self.http.allow.is_empty(),
-            Capability::Fs => !self.fs.is_empty(),
-            Capability::Env => !self.env.is_empty(),
-            Capability::Config => !self.config.is_empty(),
-            Capability::Net => self.net.any || !self.net.connect.is_empty() || !self.net.listen.is_empty(),
-            Capability::Blob | Capability::Messaging | Capability::Sql | Capability::Secrets => false,
-            Capability::Log | Capability::Clock | Capability::Random => true,
-        }
-    }
-
-    /// The grant that would allow a capability, as a manifest writes it.
-    pub fn example(capability: Capability) -> &'static str {
-        match capability {
-            Capability::Kv => "kv = [\"STORE\"]",
-            Capability::Blob => "blob = [\"STORE\"]",
-            Capability::Messaging => "messaging = { publish = [\"SUBJECT\"] }",
-            Capability::Sql => "sql = [\"STORE\"]",
-            Capability::Config => "config = { KEY = \"value\" }",
-            Capability::Secrets => "secrets = { KEY = \"env:NAME\" }",
-            Capability::Http => "http = [\"https://host\"]",
-            Capability::Log => "log = \"64KiB/s\"",
-            Capability::Clock => "clock = \"1ms\"",
-            Capability::Random => "random",
-            Capability::Fs => "fs = [{ host = \"./dir\", guest = \"/dir\" }]",
-            Capability::Env => "env = { KEY = \"value\" }",
-            Capability::Net => "net = { connect = [\"host:port\"] }",
-        }
-    }
-}
-
-/// What may be done with a key-value store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum KvOperation {
-    /// Read a value, or whether it is there.
-    Get,
-    /// Write a value.
-    Set,
-    /// Remove a value.
-    Delete,
-    /// Add to a number atomically, and compare-and-swap.
-    Increment,
-    /// List keys.
-    List,
-}
-
-impl KvOperation {
-    /// Every operation.
-    pub const ALL: &[Self] = &[Self::Get, Self::Set, Self::Delete, Self::Increment, Self::List];
-
-    /// The word used in manifests.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Get => "get",
-            Self::Set => "set",
-            Self::Delete => "delete",
-            Self::Increment => "increment",
-            Self::List => "list",
-        }
-    }
-}
-
-/// The grant of one key-value store.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KvGrant {
-    /// What may be done with it.
-    pub operations: Vec<KvOperation>,
-}
-
-impl Default for KvGrant {
-    /// Every operation: the short form `kv = ["carts"]`.
-    fn default() -> Self {
-        Self { operations: KvOperation::ALL.to_vec() }
-    }
-}
-
-/// A rule that does not parse, and what would.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct ParseGrantError(pub String);
+use super::ParseGrantError;
 
 /// Which origins outgoing HTTP requests may reach.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -284,17 +97,6 @@ impl fmt::Display for OriginRule {
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
         write!(f, "{}://{wildcard}{host}:{}", self.scheme, self.port)
     }
-}
-
-/// One host folder a guest may see.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FsGrant {
-    /// The folder on the host.
-    pub host: PathBuf,
-    /// Its name inside the guest, such as `/data`.
-    pub guest: String,
-    /// Whether the guest may change it.
-    pub write: bool,
 }
 
 /// Raw sockets.
@@ -403,13 +205,5 @@ mod tests {
         }
         assert_eq!("[::1]:80".parse::<AddressRule>().unwrap().to_string(), "[::1]:80");
         assert_eq!("db:*".parse::<AddressRule>().unwrap().port, None);
-    }
-
-    #[test]
-    fn nothing_is_granted_by_default_but_what_every_runtime_needs() {
-        let grants = Grants::default();
-        for capability in Capability::ALL {
-            assert_eq!(grants.has(*capability), capability.granted_to_all(), "{capability}");
-        }
     }
 }
