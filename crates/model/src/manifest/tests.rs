@@ -319,7 +319,7 @@ fn grants_of_stores_that_do_not_fit_say_what_would() {
         "grants.sql = [{ store = \"x\", named_only = true }]",
         &[
             &format!("4:15: `sql` in [workload.w.grants]: store `x` is not declared; {declared}"),
-            "4:45: `named_only` in [workload.w.grants.sql]: there are no named statements, so that nothing is granted; add `statements`",
+            "4:43: `named_only` in [workload.w.grants.sql]: there are no named statements, so that nothing is granted; add `statements`",
         ],
     );
     refused_workload(
