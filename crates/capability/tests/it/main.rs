@@ -1,0 +1,17 @@
+//! The providers as their users meet them: files that outlive a process, real servers that come and go. One binary, a module
+//! per subject.
+//!
+//! `cargo test -p samara-capability --features external-tests --test it` runs all of it. Real servers sit behind that
+//! feature; one that is not installed fails the test and says how to install it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "tests may fail fast"
+)]
+
+#[cfg(feature = "external-tests")]
+#[allow(dead_code, reason = "weather that only some capabilities are tested in")]
+mod servers;
