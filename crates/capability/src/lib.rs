@@ -6,6 +6,7 @@
 mod account;
 pub mod blob;
 pub mod config;
+mod disk;
 pub mod http;
 pub mod kv;
 mod lent;
@@ -15,8 +16,11 @@ pub mod messaging;
 mod record;
 pub mod secrets;
 pub mod sql;
+mod watched;
 
+pub use disk::{FILE_BYTES, SOURCE_BYTES, SOURCE_VALUES};
 pub use lent::{Lent, Operation};
 pub use link::Link;
 pub use location::without_credentials;
 pub use record::{Denial, Recorder, Unrecorded};
+pub use watched::FRESH;

@@ -1,0 +1,166 @@
+//! Values in files: one file whole, or a folder with one file a value, as Kubernetes mounts config maps and secrets.
+//!
+//! A kubelet writes a folder anew beside the old one and then turns the link `..data` to it; what stands in the folder are
+//! links through it. Where there is such a link, all values are read below what it leads to, so that they are all of one
+//! version. Links are followed within the folder and never out of it. What is read is wiped when it is dropped: it may be secret.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+use cap_std::{
+    ambient_authority,
+    fs::{Dir, OpenOptions, OpenOptionsExt},
+};
+use rustix::fs::OFlags;
+use samara_model::format_bytes;
+use zeroize::Zeroizing;
+
+use crate::watched::Mark;
+
+/// Bytes of one file, at most.
+pub const FILE_BYTES: u64 = 1 << 20;
+
+/// Values of one source, at most.
+pub const SOURCE_VALUES: usize = 1000;
+
+/// Bytes of names and values of one source, at most.
+pub const SOURCE_BYTES: u64 = 8 << 20;
+
+/// The link that a kubelet turns.
+const DATA: &str = "..data";
+
+/// Why a file or a folder has not been read. It names places and never what is in them.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unreadable {
+    /// Something is over its limit.
+    #[error("{place}: the {what} is over its limit of `{}`", format_bytes(*.limit))]
+    TooLarge { place: String, what: &'static str, limit: u64 },
+    /// There is more of something than is read.
+    #[error("{place} has more than {limit} values; divide it")]
+    TooMany { place: String, limit: usize },
+    /// Anything else.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl Unreadable {
+    pub(crate) fn failed(place: &Path, error: &io::Error) -> Self {
+        Self::Failed(format!("`{}` cannot be read: {error}", place.display()))
+    }
+}
+
+/// What a file holds.
+pub(crate) fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, Unreadable> {
+    let failed = |error: io::Error| Unreadable::failed(path, &error);
+    // A pipe would keep the thread that opens it until somebody writes.
+    let mut options = File::options();
+    let options = std::os::unix::fs::OpenOptionsExt::custom_flags(options.read(true), nonblocking());
+    let file = options.open(path).map_err(failed)?;
+    let metadata = file.metadata().map_err(failed)?;
+    read_open(path, file, metadata.is_file(), metadata.len())
+}
+
+fn nonblocking() -> i32 {
+    (OFlags::NONBLOCK | OFlags::CLOEXEC).bits().cast_signed()
+}
+
+fn read_open(path: &Path, file: impl Read, is_file: bool, length: u64) -> Result<Zeroizing<Vec<u8>>, Unreadable> {
+    if !is_file {
+        return Err(Unreadable::Failed(format!("`{}` is not a file", path.display())));
+    }
+    let too_large = || Unreadable::TooLarge { place: format!("`{}`", path.display()), what: "file", limit: FILE_BYTES };
+    if length > FILE_BYTES {
+        return Err(too_large());
+    }
+    // Room for all of it and one byte more from the start: a buffer that moves would leave what it held behind.
+    let room = usize::try_from(length).map_err(|_| too_large())?.saturating_add(1);
+    let mut bytes = Zeroizing::new(Vec::with_capacity(room));
+    file.take(length.saturating_add(1)).read_to_end(&mut bytes).map_err(|error| Unreadable::failed(path, &error))?;
+    if bytes.len() >= room {
+        return Err(Unreadable::Failed(format!("`{}` grew while it was read", path.display())));
+    }
+    Ok(bytes)
+}
+
+/// A folder with one file a value.
+#[derive(Clone, Debug)]
+pub(crate) struct Folder {
+    pub(crate) path: PathBuf,
+}
+
+impl Folder {
+    /// What it looks like from outside.
+    pub(crate) fn mark(&self) -> io::Result<Mark> {
+        let (dir, names) = self.open()?;
+        let mut mark = Mark::default();
+        mark.add(&dir.dir_metadata()?);
+        for name in names {
+            mark.add(&dir.metadata(name)?);
+        }
+        Ok(mark)
+    }
+
+    /// Its values by the names of their files.
+    pub(crate) fn read(&self) -> Result<Vec<(String, Zeroizing<Vec<u8>>)>, Unreadable> {
+        let (dir, names) = self.open().map_err(|error| Unreadable::failed(&self.path, &error))?;
+        if names.len() > SOURCE_VALUES {
+            return Err(Unreadable::TooMany { place: self.place(), limit: SOURCE_VALUES });
+        }
+        let mut values = Vec::with_capacity(names.len());
+        let mut bytes = 0_u64;
+        for name in names {
+            let path = self.path.join(&name);
+            let failed = |error: io::Error| Unreadable::failed(&path, &error);
+            let mut options = OpenOptions::new();
+            let file = dir.open_with(&name, options.read(true).custom_flags(nonblocking())).map_err(failed)?;
+            let metadata = file.metadata().map_err(failed)?;
+            if !metadata.is_file() {
+                continue;
+            }
+            let value = read_open(&path, file, true, metadata.len())?;
+            bytes = bytes.saturating_add((name.len() + value.len()) as u64);
+            if bytes > SOURCE_BYTES {
+                return Err(Unreadable::TooLarge { place: self.place(), what: "folder", limit: SOURCE_BYTES });
+            }
+            values.push((name, value));
+        }
+        Ok(values)
+    }
+
+    fn place(&self) -> String {
+        format!("`{}`", self.path.display())
+    }
+
+    /// The folder in which the values are, and the names of what is in it, sorted; one more than is read, at most.
+    fn open(&self) -> io::Result<(Dir, Vec<String>)> {
+        // Anew each time: the folder itself may have been replaced.
+        let mut dir = Dir::open_ambient_dir(&self.path, ambient_authority())?;
+        match dir.open_dir(DATA) {
+            Ok(data) => dir = data,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        let mut names = Vec::new();
+        for entry in dir.entries()? {
+            // What has no name in text cannot be asked for; what begins with two dots is the kubelet's.
+            let Ok(name) = entry?.file_name().into_string() else { continue };
+            if !name.starts_with("..") {
+                names.push(name);
+            }
+            if names.len() > SOURCE_VALUES {
+                break;
+            }
+        }
+        names.sort_unstable();
+        Ok((dir, names))
+    }
+}
+
+/// What a file holds, without the line's end that editors and `echo` put behind it.
+pub(crate) fn one_line_less(bytes: &[u8]) -> &[u8] {
+    let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    bytes.strip_suffix(b"\r").unwrap_or(bytes)
+}

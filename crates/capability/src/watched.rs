@@ -1,0 +1,201 @@
+//! Something on disk that is read again when it has changed, and kept as it was while it cannot be read.
+//!
+//! Nothing runs in the background: whoever asks looks, if the last look is longer ago than a given time ([`FRESH`]), and an
+//! app that nobody calls costs nothing. What is told is never older, but for the time a look itself takes. Files are read on threads for
+//! blocking work, one at a time for each place and [`LOOKS`] in the whole process; who asks meanwhile gets what is known.
+
+use std::{fmt, io, path::Path, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use tokio::{
+    sync::Semaphore,
+    task::spawn_blocking,
+    time::{Instant, timeout},
+};
+
+use crate::disk::Unreadable;
+
+/// How old values may be that a guest is told, unless somebody chooses otherwise.
+pub const FRESH: Duration = Duration::from_secs(1);
+
+/// How long a caller waits for a look; a disk that is slower than this answers the next one.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Places that are looked at at once in this process.
+const LOOKS: usize = 16;
+
+/// A file that changed less than this ago may have changed once more without looking different.
+const SETTLED: Duration = Duration::from_secs(2);
+
+static LOOKING: Semaphore = Semaphore::const_new(LOOKS);
+
+/// Where something is read from. Both methods block, and are called on threads for that.
+pub(crate) trait Place: fmt::Debug + Send + Sync + 'static {
+    /// What is read.
+    type Content: Send + Sync + 'static;
+
+    /// What would be different if the content were. It costs a few system calls.
+    fn mark(&self) -> io::Result<Mark>;
+
+    /// Reads all of it. The error is told in the log, and so holds nothing of the content.
+    fn read(&self) -> Result<Self::Content, Unreadable>;
+}
+
+/// What a place looked like from outside.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Mark {
+    files: Vec<Identity>,
+    unsettled: bool,
+}
+
+/// A file's device, number, length, and when it and its entry changed.
+type Identity = (u64, u64, u64, (i64, i64), (i64, i64));
+
+impl Mark {
+    /// Adds a file, links followed or not as `metadata` was asked.
+    pub(crate) fn add(&mut self, metadata: &impl Facts) {
+        let (identity, changed) = metadata.facts();
+        let settled = changed.elapsed().is_ok_and(|age| age > SETTLED);
+        self.unsettled |= !settled;
+        self.files.push(identity);
+    }
+
+    /// The mark of one file.
+    pub(crate) fn of_file(path: &Path) -> io::Result<Self> {
+        let mut mark = Self::default();
+        mark.add(&std::fs::metadata(path)?);
+        Ok(mark)
+    }
+}
+
+/// What a mark is made of, of the standard library's metadata and of those of sandboxed folders.
+pub(crate) trait Facts {
+    /// The identity, and when it last changed.
+    fn facts(&self) -> (Identity, std::time::SystemTime);
+}
+
+macro_rules! facts {
+    ($metadata:ty, $extension:path) => {
+        impl Facts for $metadata {
+            fn facts(&self) -> (Identity, std::time::SystemTime) {
+                use $extension as Extension;
+                let changed = (Extension::ctime(self), Extension::ctime_nsec(self));
+                let written = (Extension::mtime(self), Extension::mtime_nsec(self));
+                let since = Duration::from_secs(u64::try_from(changed.0).unwrap_or(0));
+                let at = std::time::UNIX_EPOCH.checked_add(since).unwrap_or(std::time::UNIX_EPOCH);
+                ((Extension::dev(self), Extension::ino(self), Extension::size(self), written, changed), at)
+            }
+        }
+    };
+}
+
+facts!(std::fs::Metadata, std::os::unix::fs::MetadataExt);
+facts!(cap_std::fs::Metadata, cap_std::fs::MetadataExt);
+
+/// A place with what was last read from it.
+pub(crate) struct Watched<P: Place>(Arc<Shared<P>>);
+
+struct Shared<P: Place> {
+    place: P,
+    fresh: Duration,
+    content: ArcSwap<P::Content>,
+    /// Held while the place is looked at.
+    looking: Arc<tokio::sync::Mutex<()>>,
+    seen: Mutex<Seen>,
+}
+
+struct Seen {
+    mark: Option<Mark>,
+    at: Instant,
+    /// Why it cannot be read, as it was told.
+    broken: Option<Unreadable>,
+}
+
+impl<P: Place> Clone for Watched<P> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<P: Place> fmt::Debug for Watched<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.place.fmt(f)
+    }
+}
+
+impl<P: Place> Watched<P> {
+    /// Reads a place for the first time. What it tells later is at most `fresh` old.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub(crate) async fn open(place: P, fresh: Duration) -> Result<Self, Unreadable> {
+        let read = spawn_blocking(move || {
+            let mark = place.mark().ok();
+            let content = place.read()?;
+            Ok::<_, Unreadable>((place, mark, content))
+        });
+        let (place, mark, content) = read.await.map_err(|error| Unreadable::Failed(error.to_string()))??;
+        Ok(Self(Arc::new(Shared {
+            place,
+            fresh,
+            content: ArcSwap::from_pointee(content),
+            looking: Arc::default(),
+            seen: Mutex::new(Seen { mark, at: Instant::now(), broken: None }),
+        })))
+    }
+
+    /// What is there now, or was the last time it could be read.
+    pub(crate) async fn now(&self) -> Arc<P::Content> {
+        let shared = &self.0;
+        if shared.seen.lock().at.elapsed() >= shared.fresh
+            && let Ok(looking) = Arc::clone(&shared.looking).try_lock_owned()
+            && let Ok(permit) = LOOKING.try_acquire()
+        {
+            let looked = Arc::clone(shared);
+            // The thread holds the permits, not whoever asked: that one may be gone while a disk still hangs.
+            let look = spawn_blocking(move || {
+                looked.look();
+                drop((looking, permit));
+            });
+            // Whether it was in time or not, what is known is told.
+            let _ = timeout(PATIENCE, look).await;
+        }
+        shared.content.load_full()
+    }
+}
+
+impl<P: Place> Shared<P> {
+    fn read(&self, mark: io::Result<Mark>) -> Result<(Mark, P::Content), Unreadable> {
+        // The reading says better than the mark why a place cannot be read.
+        let content = self.place.read()?;
+        let mark = mark.map_err(|error| Unreadable::Failed(error.to_string()))?;
+        Ok((mark, content))
+    }
+
+    fn look(&self) {
+        // The mark is older than what is read after it: a change in between is seen by the next look.
+        let mark = self.place.mark();
+        let same = mark.as_ref().is_ok_and(|mark| self.seen.lock().mark.as_ref() == Some(mark) && !mark.unsettled);
+        let read = if same { None } else { Some(self.read(mark)) };
+        let mut seen = self.seen.lock();
+        seen.at = Instant::now();
+        match read {
+            Some(Err(error)) => {
+                if seen.broken.as_ref() != Some(&error) {
+                    tracing::warn!(place = ?self.place, %error, "cannot be read; the values of before stay");
+                    seen.broken = Some(error);
+                }
+                return;
+            }
+            Some(Ok((mark, content))) => {
+                self.content.store(Arc::new(content));
+                seen.mark = Some(mark);
+            }
+            None => {}
+        }
+        if seen.broken.take().is_some() {
+            tracing::info!(place = ?self.place, "can be read again");
+        }
+    }
+}
