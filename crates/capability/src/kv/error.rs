@@ -44,6 +44,20 @@ pub enum KvError {
     /// A cursor that this store did not give out.
     #[error("the cursor is not one of this store's; start again without one")]
     UnknownCursor,
+    /// More watchers than a store tells of its changes.
+    #[error("the store is watched by `{limit}` already; end a watch before the next one")]
+    TooManyWatchers {
+        /// How many there may be.
+        limit: usize,
+    },
+    /// What this kind of store cannot do.
+    #[error("`{scheme}:` has no {what}; use a store of another provider for it")]
+    Unsupported {
+        /// The scheme of the store's provider.
+        scheme: &'static str,
+        /// What was asked for.
+        what: &'static str,
+    },
     /// A URL or a setting in the manifest is wrong.
     #[error("{0}")]
     Configuration(String),
@@ -74,6 +88,9 @@ impl KvError {
             }
             Self::TooLarge { .. } | Self::TooMany { .. } | Self::NotANumber | Self::Overflow | Self::UnknownCursor => {
                 Fault::Guest(format!("key-value store `{store}`: {self}"))
+            }
+            Self::TooManyWatchers { .. } | Self::Unsupported { .. } => {
+                Fault::Config(format!("store `{store}`: {self}"))
             }
             Self::Configuration(message) => Fault::Config(format!("store `{store}`: {message}")),
             Self::Backend(detail) => Fault::Backend { name: store.to_owned(), detail, slow: false },

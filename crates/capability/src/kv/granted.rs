@@ -1,17 +1,17 @@
 //! A store as a workload sees it: only what its grant allows, only within its limits, only its tenant's keys.
 //!
-//! The total is kept exactly without asking the backend, because every write says what it replaced: bytes are reserved
-//! before a write and corrected after it. A write that is abandoned half-way (its guest ran out of time) stays counted
-//! until the store is opened again, or a guest could write for nothing by dying in time.
+//! The total is kept without asking the backend, because every write says what it replaced: bytes are reserved before a
+//! write and corrected after it. A write that is abandoned half-way (its guest ran out of time) stays counted until the
+//! store is measured again, or a guest could write for nothing by dying in time.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use samara_model::{Capability, KvGrant, KvOperation, Limits};
 use samara_telemetry::Span;
 
-use super::{Increment, KeyValue, KvError, Outcomes, Page, Store, Swap, Usage};
+use super::{Entry, Increment, KeyValue, KvError, Outcomes, Page, Store, Swap, Usage, Watch, number::NUMBER_BYTES};
 use crate::{Lent, Operation, Recorder};
 
 /// Keys in one batch, at most.
@@ -25,9 +25,6 @@ pub const PAGE_KEYS: usize = 1000;
 
 /// Values asked of the backend at once, so that a batch over [`BATCH_BYTES`] is noticed before all of it is in memory.
 const CHUNK_KEYS: usize = 16;
-
-/// The decimal text of the longest 64-bit number.
-const NUMBER_BYTES: u64 = 20;
 
 /// A store lent to one workload. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -132,6 +129,8 @@ impl Granted {
         if growth == 0 || self.store.account.reserve(growth, self.total_bytes) {
             return Ok(growth);
         }
+        // Keys whose time is over, or that another process has removed, still count: until it is measured again.
+        self.store.hurry.notify_one();
         Err(KvError::TooLarge { what: "total of keys and values", limit: self.total_bytes })
     }
 
@@ -151,6 +150,7 @@ fn named(operation: KvOperation) -> Operation {
         KvOperation::Delete => "kv delete",
         KvOperation::Increment => "kv increment",
         KvOperation::List => "kv list",
+        KvOperation::Watch => "kv watch",
     };
     Operation { name: operation.as_str(), span }
 }
@@ -175,13 +175,22 @@ impl KeyValue for Granted {
         .await
     }
 
-    async fn set(&self, key: &str, value: Bytes) -> Result<Option<u64>, KvError> {
+    async fn entry(&self, key: &str) -> Result<Option<Entry>, KvError> {
+        self.told(KvOperation::Get, async {
+            let entry = self.backend().entry(&self.full(key)?).await?;
+            entry.as_ref().map_or(Ok(()), |entry| self.value(&entry.value))?;
+            Ok(entry)
+        })
+        .await
+    }
+
+    async fn set_expiring(&self, key: &str, value: Bytes, ttl: Option<Duration>) -> Result<Option<u64>, KvError> {
         self.told(KvOperation::Set, async {
             let full = self.full(key)?;
             self.value(&value)?;
             let written = value.len() as u64;
             let reserved = self.reserve(key, &full, written).await?;
-            match self.backend().set(&full, value).await {
+            match self.backend().set_expiring(&full, value, ttl).await {
                 Ok(replaced) => {
                     self.settle(reserved, key, written, replaced);
                     Ok(replaced)
@@ -326,6 +335,13 @@ impl KeyValue for Granted {
             }
         }
         outcomes
+    }
+
+    async fn watch(&self, prefix: &str) -> Result<Watch, KvError> {
+        self.told(KvOperation::Watch, async {
+            Ok(self.backend().watch(&self.full(prefix)?).await?.without(&self.store.prefix))
+        })
+        .await
     }
 
     /// What this share holds under a prefix. For the host: it needs no grant.

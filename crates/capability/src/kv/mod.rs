@@ -4,29 +4,59 @@
 //! [`Store::grant`], whatever the provider.
 //!
 //! Numbers are decimal text (`"-17"`), so that a counter one guest increments can be read by any other.
+//!
+//! What stands before the first colon of a key is its *namespace*. Providers may treat keys by it (keep sums, filter at the
+//! server), and a tenant's share is one; apart from that a colon is a character like any other.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
+#[cfg(any(test, feature = "conformance"))]
+mod check;
 mod error;
 mod granted;
+mod measure;
 mod memory;
+mod number;
+mod settings;
 mod store;
 #[cfg(test)]
 mod tests;
+mod watch;
 
+#[cfg(any(test, feature = "conformance"))]
+pub use check::check_kv;
 pub use error::KvError;
 pub use granted::{BATCH_BYTES, BATCH_KEYS, Granted, PAGE_KEYS};
 pub use store::Store;
+pub use watch::{Change, WATCH_QUEUE, WATCHERS, Watch};
+
+/// The longest time to live; a longer one is cut to it. No clock that a backend counts with ends earlier.
+pub const TTL_MAX: Duration = Duration::from_hours(100 * 365 * 24);
 
 /// Every provider. A new one is one file and one line here.
 pub const PROVIDERS: &[&dyn Provider] = &[&memory::Memory];
 
 /// A key-value store that is open: shared by all calls of all workloads it is granted to.
 ///
-/// Every method is atomic for one key. Batches are not atomic as a whole.
+/// **Atomicity.** Every method is atomic for one key. Batches are not atomic as a whole.
+///
+/// **Ordering.** Whoever begins an operation after another one was answered sees what that one did. Of operations under way
+/// at once on one key, one comes after the other. Between keys nothing is promised.
+///
+/// **Durability.** An answered write outlives this process, and with `redb:` the machine's power; what a server promises
+/// beyond that is between it and whoever runs it. `memory:` keeps nothing.
+///
+/// **Waiting.** No method blocks a thread. A backend that is out of reach is an error within the store's `timeout`
+/// ([`KvError::TimedOut`]: what was asked may have happened), and comes back by itself when it is in reach again.
+///
+/// **Time to live.** A key that was set with one is not there any more once it is over: `get`, `exists`, `list_keys`, `swap`,
+/// `increment` and `usage` do not see it, and a write replaces nothing. [`set`](Self::set) without one makes the key stay.
+/// [`increment`](Self::increment) and [`swap`](Self::swap) keep the time the key has; a key they make stays. Times are exact
+/// to some milliseconds, and those of servers run by their clocks.
+///
 /// Whoever writes learns the length of the value that was there before, which is what quotas are kept with.
 #[async_trait]
 pub trait KeyValue: fmt::Debug + Send + Sync {
@@ -36,11 +66,27 @@ pub trait KeyValue: fmt::Debug + Send + Sync {
     /// The backend failed.
     async fn get(&self, key: &str) -> Result<Option<Bytes>, KvError>;
 
-    /// Writes a value; answers the length of the value it replaced, `None` if there was none.
+    /// The value of a key and how long it still lives, `None` if it is not there. Called when stores are copied, never for a
+    /// guest.
+    ///
+    /// # Errors
+    /// The backend failed.
+    async fn entry(&self, key: &str) -> Result<Option<Entry>, KvError>;
+
+    /// Writes a value that stays; answers the length of the value it replaced, `None` if there was none.
     ///
     /// # Errors
     /// The backend failed, or has no room.
-    async fn set(&self, key: &str, value: Bytes) -> Result<Option<u64>, KvError>;
+    async fn set(&self, key: &str, value: Bytes) -> Result<Option<u64>, KvError> {
+        self.set_expiring(key, value, None).await
+    }
+
+    /// Writes a value that stays for `ttl`, at least a millisecond and at most [`TTL_MAX`]; `None` is for good. Answers as
+    /// [`set`](Self::set).
+    ///
+    /// # Errors
+    /// The backend failed, or has no room.
+    async fn set_expiring(&self, key: &str, value: Bytes, ttl: Option<Duration>) -> Result<Option<u64>, KvError>;
 
     /// Removes a key; answers the length of the value that was removed, `None` if there was none.
     ///
@@ -67,7 +113,8 @@ pub trait KeyValue: fmt::Debug + Send + Sync {
     /// Adds to a number, atomically; a key that is not there counts as 0.
     ///
     /// # Errors
-    /// The value is not a decimal number, the sum does not fit 64 bits (nothing is changed), or the backend failed.
+    /// The value is not a decimal number in its shortest form, the sum does not fit 64 bits (nothing is changed), or the
+    /// backend failed.
     async fn increment(&self, key: &str, delta: i64) -> Result<Increment, KvError>;
 
     /// Writes `new` if the value is still `expected` (`None`: if the key is not there), atomically.
@@ -108,12 +155,29 @@ pub trait KeyValue: fmt::Debug + Send + Sync {
         outcomes.done
     }
 
-    /// Bytes of keys (with the prefix) and values under a prefix. Called when a store is opened, never for a guest: it
-    /// may read the whole store.
+    /// What changes under a prefix from now on: writes by anybody, removals, and ends of times to live (told when the
+    /// backend notices, within seconds). Of several writes to a key the last one is always told, or [`Change::Missed`].
+    /// The store may be [`Unsupported`](KvError::Unsupported) for it.
+    ///
+    /// # Errors
+    /// The backend failed, or is watched by [`WATCHERS`] already.
+    async fn watch(&self, prefix: &str) -> Result<Watch, KvError>;
+
+    /// Bytes of keys (with the prefix) and values under a prefix. Called when a store is opened and now and then afterwards,
+    /// never for a guest: it may read the whole store. Most often the prefix is a namespace with its colon.
     ///
     /// # Errors
     /// The backend failed.
     async fn usage(&self, prefix: &str) -> Result<Usage, KvError>;
+}
+
+/// A value with its time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The value.
+    pub value: Bytes,
+    /// How long it still lives; `None`: until it is removed.
+    pub ttl: Option<Duration>,
 }
 
 /// Some of a store's keys.
@@ -199,6 +263,11 @@ pub trait Opener: Send + Sync {
     /// # Errors
     /// There is no such workload, or it is not a store.
     async fn workload(&self, name: &str) -> Result<Arc<dyn KeyValue>, KvError>;
+}
+
+/// A time to live in the milliseconds that every backend counts: what is shorter lives for one.
+fn milliseconds(ttl: Duration) -> u64 {
+    u64::try_from(ttl.min(TTL_MAX).as_millis()).unwrap_or(u64::MAX).max(1)
 }
 
 /// An opener for hosts whose workloads are no stores.

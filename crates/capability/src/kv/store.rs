@@ -7,8 +7,9 @@
 use std::sync::Arc;
 
 use samara_model::{KvGrant, Limits, Tenant};
+use tokio::sync::Notify;
 
-use super::{Granted, KeyValue, KvError};
+use super::{Granted, KeyValue, KvError, measure};
 use crate::{Link, Recorder, account::Account};
 
 /// One tenant's share of an open backend, under the name its manifest gives it.
@@ -18,25 +19,32 @@ pub struct Store {
     pub(super) prefix: Arc<str>,
     pub(super) backend: Arc<Link<dyn KeyValue>>,
     pub(super) account: Arc<Account>,
+    /// Wakes whoever measures: a write found no room.
+    pub(super) hurry: Arc<Notify>,
 }
 
 impl Store {
-    /// Takes a tenant's share of a backend and measures what is in it. Clones share one account; opening the same share
-    /// twice makes two, each of which bounds only what is written through it.
+    /// Takes a tenant's share of a backend and measures what is in it, then and now and again while the store is in use.
+    /// Clones share one account; opening the same share twice makes two, each of which learns of the other's writes when it
+    /// measures.
     ///
     /// # Errors
     /// The backend failed.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime, which goes on measuring.
     pub async fn new(name: &str, tenant: &Tenant, backend: Arc<dyn KeyValue>) -> Result<Self, KvError> {
         let prefix = format!("{tenant}:");
-        let usage = backend.usage(&prefix).await?;
-        // Guests pay for their own bytes, not for our prefix.
-        let bytes = usage.bytes.saturating_sub(usage.keys.saturating_mul(prefix.len() as u64));
-        Ok(Self {
+        let bytes = measure::held(&prefix, &*backend).await?;
+        let store = Self {
             name: name.into(),
             prefix: prefix.into(),
             backend: Arc::new(Link::new(backend)),
             account: Arc::new(Account::of(bytes)),
-        })
+            hurry: Arc::default(),
+        };
+        measure::start(&store);
+        Ok(store)
     }
 
     /// The name the manifest gives this store.
@@ -47,6 +55,14 @@ impl Store {
     /// Bytes of keys and values in this share.
     pub fn bytes(&self) -> u64 {
         self.account.bytes()
+    }
+
+    /// Measures the share now, rather than when its time comes: after its link leads elsewhere.
+    ///
+    /// # Errors
+    /// The backend failed; the account is what it was.
+    pub async fn measure(&self) -> Result<(), KvError> {
+        measure::measure(&self.prefix, &*self.backend.get(), &self.account).await
     }
 
     /// What the name leads to; whoever changes it changes it for all clones, and so for all workloads it was lent to.

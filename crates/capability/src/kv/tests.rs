@@ -1,12 +1,12 @@
-//! One suite that every provider passes, and the promises of the wrapper around all of them.
+//! Every embedded provider against the suite, and the promises of the wrapper around all of them.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use samara_model::{Capability, Fault, KvGrant, KvOperation, Limits, Tenant};
 
-use super::{BATCH_KEYS, Granted, Increment, KeyValue, KvError, NoWorkloads, PROVIDERS, Page, Store, Swap, open};
+use super::{BATCH_KEYS, Change, Granted, KeyValue, KvError, NoWorkloads, PROVIDERS, Page, Store, check_kv, open};
 use crate::{Denial, Recorder, Unrecorded};
 
 /// A store of a provider that nobody else uses. A new provider adds its line here and passes the whole suite.
@@ -67,32 +67,11 @@ async fn what_cannot_be_opened_says_what_can() {
     assert!(refused("memory:", "max = \"3 cows\"").await.contains("`3 cows` is not a size"));
 }
 
-#[tokio::test]
-async fn a_value_is_what_was_set_last() {
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_suite() {
     for (name, store) in subjects().await {
-        assert_eq!(store.get("a").await, Ok(None), "{name}");
-        assert_eq!(store.exists("a").await, Ok(false), "{name}");
-        assert_eq!(store.set("a", bytes("one")).await, Ok(None), "{name}");
-        assert_eq!(store.set("a", bytes("three")).await, Ok(Some(3)), "{name}");
-        assert_eq!(store.get("a").await, Ok(Some(bytes("three"))), "{name}");
-        assert_eq!(store.exists("a").await, Ok(true), "{name}");
-        assert_eq!(store.delete("a").await, Ok(Some(5)), "{name}");
-        assert_eq!(store.delete("a").await, Ok(None), "{name}");
-        assert_eq!(store.get("a").await, Ok(None), "{name}");
-        assert_eq!(store.set("\u{1f341} \0:/*", Bytes::from_static(&[0, 255])).await, Ok(None), "{name}");
-        assert_eq!(store.get("\u{1f341} \0:/*").await, Ok(Some(Bytes::from_static(&[0, 255]))), "{name}");
-    }
-}
-
-#[tokio::test]
-async fn batches_keep_their_order() {
-    for (name, store) in subjects().await {
-        let entries = vec![("x".into(), bytes("1")), ("y".into(), bytes("22")), ("x".into(), bytes("333"))];
-        assert_eq!(store.set_many(entries).await, [Ok(None), Ok(None), Ok(Some(1))], "{name}");
-        let keys = ["y".into(), "none".into(), "x".into()];
-        assert_eq!(store.get_many(&keys).await, Ok(vec![Some(bytes("22")), None, Some(bytes("333"))]), "{name}");
-        assert_eq!(store.delete_many(&keys).await, [Ok(Some(2)), Ok(None), Ok(Some(3))], "{name}");
-        assert_eq!(store.set_many(Vec::new()).await, [], "{name}");
+        tracing::debug!(name, "is checked");
+        check_kv(store).await;
     }
 }
 
@@ -106,133 +85,6 @@ async fn list(store: &dyn KeyValue, prefix: &str, page: usize) -> Vec<String> {
         if cursor.is_none() {
             return keys;
         }
-    }
-}
-
-#[tokio::test]
-async fn pages_have_every_key_under_the_prefix_exactly_once() {
-    for (name, store) in subjects().await {
-        assert_eq!(store.list_keys("", None, 10).await, Ok(Page::default()), "{name}");
-        let mut expected: Vec<String> = (0..25).map(|n| format!("key-{n}")).collect();
-        for key in &expected {
-            store.set(key, bytes("v")).await.unwrap();
-        }
-        store.set("other", bytes("v")).await.unwrap();
-        expected.sort();
-        for page in [0, 1, 7, 24, 25, 26, 1000] {
-            let mut keys = list(&*store, "key-", page).await;
-            keys.sort();
-            assert_eq!(keys, expected, "{name}, {page} a page");
-        }
-        assert_eq!(list(&*store, "", 7).await.len(), 26, "{name}");
-        assert_eq!(list(&*store, "nothing", 7).await.len(), 0, "{name}");
-    }
-}
-
-#[tokio::test]
-async fn a_forged_cursor_never_leads_to_other_keys() {
-    for (name, store) in subjects().await {
-        for key in ["in/1", "in/2", "out"] {
-            store.set(key, bytes("v")).await.unwrap();
-        }
-        for forged in ["", "neighbour:", "\0", "in/1", "../out", "\u{10ffff}", "18446744073709551616"] {
-            if let Ok(page) = store.list_keys("in/", Some(forged), 1000).await {
-                assert!(page.keys.iter().all(|key| key.starts_with("in/")), "{name}, {forged:?}: {page:?}");
-            }
-            if let Ok(page) = store.list_keys("", Some(forged), 1000).await {
-                let own = |key: &String| ["in/1", "in/2", "out"].contains(&key.as_str());
-                assert!(page.keys.iter().all(own), "{name}, {forged:?}: {page:?}");
-            }
-        }
-    }
-}
-
-#[tokio::test]
-async fn numbers_are_decimal_text_and_never_wrap() {
-    for (name, store) in subjects().await {
-        let step = async |delta| store.increment("n", delta).await;
-        assert_eq!(step(5).await, Ok(Increment { value: 5, replaced: None }), "{name}");
-        assert_eq!(step(-22).await, Ok(Increment { value: -17, replaced: Some(1) }), "{name}");
-        assert_eq!(store.get("n").await, Ok(Some(bytes("-17"))), "{name}");
-        assert_eq!(step(0).await, Ok(Increment { value: -17, replaced: Some(3) }), "{name}");
-
-        store.set("n", bytes(&i64::MAX.to_string())).await.unwrap();
-        assert_eq!(step(1).await, Err(KvError::Overflow), "{name}");
-        assert_eq!(step(i64::MIN).await.unwrap().value, -1, "{name}");
-        assert_eq!(step(i64::MIN).await, Err(KvError::Overflow), "{name}");
-        assert_eq!(store.get("n").await, Ok(Some(bytes("-1"))), "a refused sum changes nothing: {name}");
-
-        for text in ["", "x", "1.5", "99999999999999999999"] {
-            store.set("n", bytes(text)).await.unwrap();
-            assert_eq!(step(1).await, Err(KvError::NotANumber), "{name}, {text:?}");
-            assert_eq!(store.get("n").await, Ok(Some(bytes(text))), "{name}");
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_swap_writes_only_over_what_was_expected() {
-    for (name, store) in subjects().await {
-        let swap = async |expected: Option<&str>, new| store.swap("s", expected.map(str::as_bytes), bytes(new)).await;
-        assert_eq!(swap(Some("a"), "b").await, Ok(Swap::Differs(None)), "{name}");
-        assert_eq!(store.exists("s").await, Ok(false), "{name}");
-        assert_eq!(swap(None, "a").await, Ok(Swap::Done), "{name}");
-        assert_eq!(swap(None, "b").await, Ok(Swap::Differs(Some(bytes("a")))), "{name}");
-        assert_eq!(swap(Some("a"), "").await, Ok(Swap::Done), "{name}");
-        assert_eq!(swap(None, "b").await, Ok(Swap::Differs(Some(bytes("")))), "empty is not absent: {name}");
-        assert_eq!(swap(Some(""), "c").await, Ok(Swap::Done), "{name}");
-        assert_eq!(store.get("s").await, Ok(Some(bytes("c"))), "{name}");
-    }
-}
-
-#[tokio::test]
-async fn usage_counts_keys_and_values_under_a_prefix() {
-    for (name, store) in subjects().await {
-        store.set("p/a", bytes("12345")).await.unwrap();
-        store.set("p/b", bytes("")).await.unwrap();
-        store.set("q", bytes("1")).await.unwrap();
-        let usage = store.usage("p/").await.unwrap();
-        assert_eq!((usage.keys, usage.bytes), (2, 11), "{name}");
-        let all = store.usage("").await.unwrap();
-        assert_eq!((all.keys, all.bytes), (3, 13), "{name}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn hammered_from_many_tasks_no_update_is_lost() {
-    const TASKS: usize = 8;
-    const ROUNDS: usize = 200;
-    for (name, store) in subjects().await {
-        let mut tasks = tokio::task::JoinSet::new();
-        for task in 0..TASKS {
-            let store = store.clone();
-            tasks.spawn(async move {
-                for round in 0..ROUNDS {
-                    store.increment("count", 1).await.unwrap();
-                    let mut current = store.get("swapped").await.unwrap();
-                    loop {
-                        let number: u64 = current.as_deref().map_or(0, |v| String::from_utf8_lossy(v).parse().unwrap());
-                        match store.swap("swapped", current.as_deref(), bytes(&(number + 1).to_string())).await.unwrap()
-                        {
-                            Swap::Done => break,
-                            Swap::Differs(now) => current = now,
-                        }
-                        tokio::task::yield_now().await;
-                    }
-                    let key = format!("{}", (task + round) % 5);
-                    store.set(&key, Bytes::from(vec![b'x'; round])).await.unwrap();
-                    if round % 3 == 0 {
-                        store.delete(&key).await.unwrap();
-                    }
-                }
-            });
-        }
-        while let Some(done) = tasks.join_next().await {
-            done.unwrap();
-        }
-        let total = bytes(&(TASKS * ROUNDS).to_string());
-        assert_eq!(store.get("count").await, Ok(Some(total.clone())), "{name}");
-        assert_eq!(store.get("swapped").await, Ok(Some(total)), "{name}");
     }
 }
 
@@ -279,6 +131,49 @@ async fn tenants_of_one_backend_never_meet() {
     assert_eq!(ab.get("key").await, Ok(Some(bytes("ab's"))));
 }
 
+#[tokio::test]
+async fn a_watcher_is_told_of_its_own_tenants_keys_by_their_own_names() {
+    let backend = scratch("memory").await;
+    let (a, b) = (granted(&backend, "a", &Limits::serve()).await, granted(&backend, "b", &Limits::serve()).await);
+    let mut watch = a.watch("").await.unwrap();
+    b.set("theirs", bytes("1")).await.unwrap();
+    a.set("a:b", bytes("1")).await.unwrap();
+    assert_eq!(watch.next().await, Some(Change::Set("a:b".into())));
+    drop((a, b, backend));
+    assert_eq!(watch.next().await, None, "a watch does not keep a store open");
+}
+
+#[tokio::test(start_paused = true)]
+async fn room_comes_back_when_times_are_over_or_others_remove_keys() {
+    let backend = scratch("memory").await;
+    let lent = granted(&backend, "t", &Limits { kv_total_bytes: 20, ..Limits::serve() }).await;
+    let hour = Duration::from_hours(1);
+    lent.set_expiring("k", bytes("ten bytes!"), Some(hour)).await.unwrap();
+    assert!(lent.set("l", bytes("ten bytes!")).await.is_err());
+    tokio::time::sleep(hour + Duration::from_mins(2)).await;
+    assert_eq!(lent.get("k").await, Ok(None));
+    assert_eq!(lent.store().bytes(), 0, "it was measured meanwhile");
+
+    lent.set("k", bytes("ten bytes!")).await.unwrap();
+    backend.delete("t:k").await.unwrap();
+    assert!(lent.set("l", bytes("ten bytes!")).await.is_err(), "nobody has told the account");
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(lent.set("l", bytes("ten bytes!")).await, Ok(None), "a refusal has it measured at once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn memory_takes_out_what_is_over_and_tells_it() {
+    let store = open("memory:", &"max = \"1KiB\"".parse().unwrap(), &NoWorkloads).await.unwrap();
+    let mut watch = store.watch("").await.unwrap();
+    store.set_expiring("k", Bytes::from(vec![0; 700]), Some(Duration::from_secs(5))).await.unwrap();
+    assert_eq!(watch.next().await, Some(Change::Set("k".into())));
+    assert!(store.set("l", Bytes::from(vec![0; 700])).await.is_err());
+    assert_eq!(watch.next().await, Some(Change::Removed("k".into())));
+    store.set_expiring("l", Bytes::from(vec![0; 700]), Some(Duration::from_millis(5))).await.unwrap();
+    tokio::time::advance(Duration::from_millis(6)).await;
+    assert_eq!(store.set("k", Bytes::from(vec![0; 700])).await, Ok(None), "before the sweep comes a write sweeps");
+}
+
 #[derive(Debug, Default)]
 struct Seen {
     used: Mutex<Vec<String>>,
@@ -313,6 +208,7 @@ async fn each_operation_needs_its_own_word_in_the_grant_and_a_denial_names_it() 
             (KvOperation::Increment, lent.increment("k", 1).await.err()),
             (KvOperation::Increment, lent.swap("k", None, bytes("1")).await.err()),
             (KvOperation::List, lent.list_keys("", None, 1).await.err()),
+            (KvOperation::Watch, lent.watch("").await.err()),
         ];
         for (needed, error) in &attempts {
             assert_eq!(error.is_none(), needed == allowed, "{needed:?} with {allowed:?} granted: {error:?}");

@@ -60,6 +60,8 @@ operations! {
         Increment = "increment",
         /// List keys.
         List = "list",
+        /// Be told which keys change.
+        Watch = "watch",
     }
 }
 
