@@ -15,4 +15,4 @@ pub use watch::{
     client_span, span,
 };
 
-pub use metrics::{HostMetrics, Metrics, Outcome, WorkloadMetrics, WorkloadTotals};
+pub use metrics::{HostMetrics, Metrics, Outcome, UseTotals, WorkloadMetrics, WorkloadTotals};

@@ -5,6 +5,7 @@
 //! because both lock.
 
 pub mod names;
+mod usage;
 mod workload;
 
 use std::{
@@ -23,6 +24,7 @@ use prometheus_client::{
 };
 use samara_model::WorkloadId;
 
+pub use usage::{MAX_USES, OTHER, UseTotals};
 pub use workload::{OUTCOMES, Outcome, WorkloadMetrics, WorkloadTotals};
 
 /// The content type of [`Metrics::encode`].
@@ -261,6 +263,8 @@ mod tests {
         cart.started();
         cart.queued();
         cart.denied(Capability::Kv);
+        cart.used(Capability::Kv, "carts", "get");
+        cart.used_up(Capability::Kv, "carts", "get", Duration::from_micros(50), false);
         cart.log_dropped(3, 99);
         cart.received(5);
         cart.sent(7);
@@ -280,6 +284,9 @@ mod tests {
             format!("samara_queue_depth{{{labels}}} 1"),
             format!("samara_calls_in_flight{{{labels}}} 1"),
             format!("samara_denials_total{{{labels},capability=\"kv\"}} 1"),
+            format!(
+                "samara_capability_seconds_bucket{{le=\"0.0001\",{labels},capability=\"kv\",store=\"carts\",operation=\"get\",outcome=\"ok\"}} 1"
+            ),
             format!("samara_call_bytes_in_total{{{labels}}} 5"),
             format!("samara_call_bytes_out_total{{{labels}}} 7"),
             format!("samara_long_calls_total{{{labels}}} 1"),

@@ -40,6 +40,7 @@ names! {
     BYTES_IN = "samara_call_bytes_in_total", "Bytes of the bodies and arguments of HTTP and function calls that guests were given";
     BYTES_OUT = "samara_call_bytes_out_total", "Bytes of the bodies and results of HTTP and function calls that were handed on";
     DENIALS = "samara_denials_total", "Times a guest asked for something it was not granted";
+    CAPABILITY_SECONDS = "samara_capability_seconds", "Time that operations on granted stores and origins took, by what was done and whether it failed";
     LOG_DROPPED_LINES = "samara_log_dropped_lines_total", "Guest log lines dropped, over the log rate";
     LOG_DROPPED_BYTES = "samara_log_dropped_bytes_total", "Bytes of guest logs dropped, over the log rate or the line length";
     POOL_IN_USE = "samara_pool_calls_in_use", "Pool slots in use";

@@ -15,7 +15,10 @@ use prometheus_client::{
 };
 use samara_model::{Capability, WorkloadId};
 
-use super::names::{self, Name};
+use super::{
+    names::{self, Name},
+    usage::{self, UseTotals, Uses},
+};
 
 /// Every value of the `outcome` label: success, `Fault::label()`, a caller that went away, and what we do not know.
 pub const OUTCOMES: &[&str] =
@@ -87,17 +90,20 @@ impl Shard {
     }
 }
 
-/// The counters of one workload. No method locks, allocates or looks anything up by name.
+/// The counters of one workload. No method locks, allocates or looks anything up by name, but for what is counted of
+/// capabilities: that looks up a short list, which grows by what is used for the first time.
 #[derive(Debug)]
 pub struct WorkloadMetrics {
     shards: Box<[Shard; SHARDS]>,
     /// Too rare to be sharded.
     long_calls: AtomicU64,
+    uses: Uses,
 }
 
 impl WorkloadMetrics {
     pub(super) fn new() -> Self {
-        Self { shards: Box::new(array::from_fn(|_| Shard::new())), long_calls: AtomicU64::new(0) }
+        let shards = Box::new(array::from_fn(|_| Shard::new()));
+        Self { shards, long_calls: AtomicU64::new(0), uses: Uses::default() }
     }
 
     fn shard(&self) -> &Shard {
@@ -175,6 +181,16 @@ impl WorkloadMetrics {
         add(&self.shard().denials, which, 1);
     }
 
+    /// The guest begins an operation it is granted: `name` is the store, or the origin.
+    pub fn used(&self, capability: Capability, name: &str, operation: &'static str) {
+        self.uses.begun(capability, name, operation);
+    }
+
+    /// An operation of the guest ended.
+    pub fn used_up(&self, capability: Capability, name: &str, operation: &'static str, took: Duration, failed: bool) {
+        self.uses.ended(capability, name, operation, took, failed);
+    }
+
     /// Log lines, and bytes of lines, were dropped.
     pub fn log_dropped(&self, lines: u64, bytes: u64) {
         let shard = self.shard();
@@ -208,6 +224,7 @@ impl WorkloadMetrics {
             denials: array::from_fn(|i| at(|s| &s.denials, i)),
             log_dropped_lines: sum(|s| &s.log_dropped_lines),
             log_dropped_bytes: sum(|s| &s.log_dropped_bytes),
+            uses: self.uses.totals(),
         }
     }
 }
@@ -253,6 +270,8 @@ pub struct WorkloadTotals {
     pub log_dropped_lines: u64,
     /// Bytes of log lines dropped.
     pub log_dropped_bytes: u64,
+    /// What it used of what it is granted, ordered by capability, store and operation.
+    pub uses: Vec<UseTotals>,
 }
 
 impl WorkloadTotals {
@@ -334,12 +353,34 @@ pub(super) fn encode(workloads: &[(WorkloadId, WorkloadTotals)], mut encoder: De
             encode_counter(metric, &with(labels, "capability", capability.as_str()), count)
         })
     })?;
+    family(names::CAPABILITY_SECONDS, MetricType::Histogram, &|labels, totals, metric| {
+        totals.uses.iter().try_for_each(|one| encode_use(metric, labels, one))
+    })?;
     family(names::LOG_DROPPED_LINES, counter, &|labels, totals, metric| {
         encode_counter(metric, labels, totals.log_dropped_lines)
     })?;
     family(names::LOG_DROPPED_BYTES, counter, &|labels, totals, metric| {
         encode_counter(metric, labels, totals.log_dropped_bytes)
     })
+}
+
+/// Both outcomes of one operation, as far as they occurred.
+fn encode_use(metric: &mut MetricEncoder<'_>, labels: &Labels<'_>, one: &UseTotals) -> fmt::Result {
+    let [tenant, app, workload] = *labels;
+    for ((outcome, time), counts) in ["ok", "failed"].iter().zip(one.times).zip(one.buckets) {
+        let count: u64 = counts.iter().sum();
+        if count == 0 {
+            continue;
+        }
+        let bounds = usage::BUCKETS_MICROS.iter().map(|micros| *micros as f64 / 1e6).chain([f64::INFINITY]);
+        let buckets: Vec<_> = bounds.zip(counts).collect();
+        let capability = ("capability", one.capability.as_str());
+        let rest = [capability, ("store", &*one.name), ("operation", one.operation), ("outcome", *outcome)];
+        let [capability, store, operation, outcome] = rest;
+        let labels = [tenant, app, workload, capability, store, operation, outcome];
+        metric.encode_family(&labels)?.encode_histogram::<NoLabelSet>(time.as_secs_f64(), count, &buckets, None)?;
+    }
+    Ok(())
 }
 
 type Labels<'a> = [(&'static str, &'a str); 3];
