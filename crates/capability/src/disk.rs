@@ -12,7 +12,7 @@ use std::{
 
 use cap_std::{
     ambient_authority,
-    fs::{Dir, OpenOptions, OpenOptionsExt},
+    fs::{Dir, MetadataExt, OpenOptions, OpenOptionsExt},
 };
 use rustix::fs::OFlags;
 use samara_model::format_bytes;
@@ -28,6 +28,9 @@ pub const SOURCE_VALUES: usize = 1000;
 
 /// Bytes of names and values of one source, at most.
 pub const SOURCE_BYTES: u64 = 8 << 20;
+
+/// Versions of a folder that are begun before it is given up as changing too fast.
+const VERSIONS: usize = 4;
 
 /// The link that a kubelet turns.
 const DATA: &str = "..data";
@@ -67,7 +70,7 @@ fn nonblocking() -> i32 {
     (OFlags::NONBLOCK | OFlags::CLOEXEC).bits().cast_signed()
 }
 
-fn read_open(path: &Path, file: impl Read, is_file: bool, length: u64) -> Result<Zeroizing<Vec<u8>>, Unreadable> {
+fn read_open(path: &Path, mut file: impl Read, is_file: bool, length: u64) -> Result<Zeroizing<Vec<u8>>, Unreadable> {
     if !is_file {
         return Err(Unreadable::Failed(format!("`{}` is not a file", path.display())));
     }
@@ -75,15 +78,28 @@ fn read_open(path: &Path, file: impl Read, is_file: bool, length: u64) -> Result
     if length > FILE_BYTES {
         return Err(too_large());
     }
-    // Room for all of it and one byte more from the start: a buffer that moves would leave what it held behind.
+    // Room for all of it and one byte more from the start, and filled in place: a buffer that moves, and the probes of
+    // `read_to_end`, would leave what they held behind.
     let room = usize::try_from(length).map_err(|_| too_large())?.saturating_add(1);
-    let mut bytes = Zeroizing::new(Vec::with_capacity(room));
-    file.take(length.saturating_add(1)).read_to_end(&mut bytes).map_err(|error| Unreadable::failed(path, &error))?;
+    let mut bytes = Zeroizing::new(vec![0; room]);
+    let mut filled = 0;
+    while let Some(free) = bytes.get_mut(filled..).filter(|free| !free.is_empty()) {
+        match file.read(free) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(Unreadable::failed(path, &error)),
+        }
+    }
+    bytes.truncate(filled);
     if bytes.len() >= room {
         return Err(Unreadable::Failed(format!("`{}` grew while it was read", path.display())));
     }
     Ok(bytes)
 }
+
+/// Values by the names of their files.
+pub(crate) type Named = Vec<(String, Zeroizing<Vec<u8>>)>;
 
 /// A folder with one file a value.
 #[derive(Clone, Debug)]
@@ -94,18 +110,33 @@ pub(crate) struct Folder {
 impl Folder {
     /// What it looks like from outside.
     pub(crate) fn mark(&self) -> io::Result<Mark> {
-        let (dir, names) = self.open()?;
+        let dir = self.open()?;
         let mut mark = Mark::default();
         mark.add(&dir.dir_metadata()?);
-        for name in names {
+        for name in names(&dir)? {
             mark.add(&dir.metadata(name)?);
         }
         Ok(mark)
     }
 
     /// Its values by the names of their files.
-    pub(crate) fn read(&self) -> Result<Vec<(String, Zeroizing<Vec<u8>>)>, Unreadable> {
-        let (dir, names) = self.open().map_err(|error| Unreadable::failed(&self.path, &error))?;
+    pub(crate) fn read(&self) -> Result<Named, Unreadable> {
+        let failed = |error: io::Error| Unreadable::failed(&self.path, &error);
+        for _ in 0..VERSIONS {
+            let dir = self.open().map_err(failed)?;
+            let values = names(&dir).map_err(failed).and_then(|names| self.values(&dir, names));
+            // Once the link leads elsewhere the version that was read may be on its way out, file by file. This one is held
+            // open, so that no other has its number.
+            let identity = |dir: &Dir| dir.dir_metadata().map(|metadata| (metadata.dev(), metadata.ino()));
+            let now = self.open().map_err(failed)?;
+            if identity(&dir).map_err(failed)? == identity(&now).map_err(failed)? {
+                return values;
+            }
+        }
+        Err(Unreadable::Failed(format!("{} changes faster than it can be read", self.place())))
+    }
+
+    fn values(&self, dir: &Dir, names: Vec<String>) -> Result<Named, Unreadable> {
         if names.len() > SOURCE_VALUES {
             return Err(Unreadable::TooMany { place: self.place(), limit: SOURCE_VALUES });
         }
@@ -134,29 +165,32 @@ impl Folder {
         format!("`{}`", self.path.display())
     }
 
-    /// The folder in which the values are, and the names of what is in it, sorted; one more than is read, at most.
-    fn open(&self) -> io::Result<(Dir, Vec<String>)> {
+    /// The folder in which the values are.
+    fn open(&self) -> io::Result<Dir> {
         // Anew each time: the folder itself may have been replaced.
-        let mut dir = Dir::open_ambient_dir(&self.path, ambient_authority())?;
+        let dir = Dir::open_ambient_dir(&self.path, ambient_authority())?;
         match dir.open_dir(DATA) {
-            Ok(data) => dir = data,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(dir),
+            data => data,
         }
-        let mut names = Vec::new();
-        for entry in dir.entries()? {
-            // What has no name in text cannot be asked for; what begins with two dots is the kubelet's.
-            let Ok(name) = entry?.file_name().into_string() else { continue };
-            if !name.starts_with("..") {
-                names.push(name);
-            }
-            if names.len() > SOURCE_VALUES {
-                break;
-            }
-        }
-        names.sort_unstable();
-        Ok((dir, names))
     }
+}
+
+/// The names of what is in a folder, sorted; one more than is read, at most.
+fn names(dir: &Dir) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in dir.entries()? {
+        // What has no name in text cannot be asked for; what begins with two dots is the kubelet's.
+        let Ok(name) = entry?.file_name().into_string() else { continue };
+        if !name.starts_with("..") {
+            names.push(name);
+        }
+        if names.len() > SOURCE_VALUES {
+            break;
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
 }
 
 /// What a file holds, without the line's end that editors and `echo` put behind it.

@@ -166,18 +166,11 @@ impl<P: Place> Watched<P> {
 }
 
 impl<P: Place> Shared<P> {
-    fn read(&self, mark: io::Result<Mark>) -> Result<(Mark, P::Content), Unreadable> {
-        // The reading says better than the mark why a place cannot be read.
-        let content = self.place.read()?;
-        let mark = mark.map_err(|error| Unreadable::Failed(error.to_string()))?;
-        Ok((mark, content))
-    }
-
     fn look(&self) {
         // The mark is older than what is read after it: a change in between is seen by the next look.
         let mark = self.place.mark();
         let same = mark.as_ref().is_ok_and(|mark| self.seen.lock().mark.as_ref() == Some(mark) && !mark.unsettled);
-        let read = if same { None } else { Some(self.read(mark)) };
+        let read = if same { None } else { Some(self.place.read()) };
         let mut seen = self.seen.lock();
         seen.at = Instant::now();
         match read {
@@ -188,9 +181,10 @@ impl<P: Place> Shared<P> {
                 }
                 return;
             }
-            Some(Ok((mark, content))) => {
+            Some(Ok(content)) => {
                 self.content.store(Arc::new(content));
-                seen.mark = Some(mark);
+                // Without a mark the next look reads again.
+                seen.mark = mark.ok();
             }
             None => {}
         }

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
+use samara_model::ValueSource;
 
 use super::{Config, ConfigError, Values, open};
 
@@ -27,13 +28,13 @@ impl Layers {
     /// # Errors
     /// A source cannot be opened.
     pub async fn open(
-        sources: &[String],
+        sources: &[ValueSource],
         manifest: &BTreeMap<String, String>,
         fresh: Duration,
     ) -> Result<Self, ConfigError> {
         let mut opened = Vec::with_capacity(sources.len() + 1);
         for source in sources {
-            opened.push(open(source, fresh).await?);
+            opened.push(open(&source.to_string(), fresh).await?);
         }
         if !manifest.is_empty() {
             let values = manifest.iter().map(|(key, text)| (key.as_str(), text.as_str()));

@@ -22,8 +22,11 @@ mod layers;
 mod tests;
 
 pub use error::ConfigError;
+
 pub use granted::Granted;
 pub use layers::Layers;
+
+pub(crate) use format::Format;
 
 /// Every provider. A new one is one file and one line here.
 pub const PROVIDERS: &[&dyn Provider] = &[&file::File, &env::Env, &dir::Dir];

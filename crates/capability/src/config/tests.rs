@@ -10,14 +10,17 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use samara_model::Capability;
+use samara_model::{Capability, ValueSource};
 use tempfile::TempDir;
 
 use super::{Config, ConfigError, Granted, Layers, PROVIDERS, check::check_config, env, open};
-use crate::{Denial, FILE_BYTES, Recorder, SOURCE_VALUES};
+use crate::{Denial, Recorder, SOURCE_VALUES};
 
 /// Each question is a look.
 const AT_ONCE: Duration = Duration::ZERO;
+
+/// A file of the greatest size.
+const LARGEST: usize = 1 << 20;
 
 fn scratch() -> TempDir {
     tempfile::tempdir().unwrap()
@@ -93,7 +96,7 @@ async fn what_cannot_be_opened_says_why() {
         ("y.env", b"A='open", "line 1 is no `KEY=value`"),
         ("z.env", b"A=\"x\" y", "line 1 is no `KEY=value`"),
         ("w.env", b"A B=1", "line 1 is no `KEY=value`"),
-        ("big.toml", &[b' '; (FILE_BYTES + 1) as usize], "big.toml`: the file is over its limit of `1MiB`"),
+        ("big.toml", &[b' '; LARGEST + 1], "big.toml`: the file is over its limit of `1MiB`"),
         ("many.env", "k=v\n".repeat(SOURCE_VALUES + 1).leak().as_bytes(), "more than 1000 values"),
     ];
     for (name, text, says) in cases {
@@ -225,7 +228,7 @@ async fn links_do_not_lead_out_of_a_folder_and_folders_are_bounded() {
 
     let heavy = scratch();
     for number in 0..9 {
-        fs::write(heavy.path().join(number.to_string()), vec![b'x'; FILE_BYTES as usize]).unwrap();
+        fs::write(heavy.path().join(number.to_string()), vec![b'x'; LARGEST]).unwrap();
     }
     let error = open(&source("dir", heavy.path()), AT_ONCE).await.unwrap_err();
     assert!(matches!(error, ConfigError::TooLarge { what: "folder", .. }), "{error}");
@@ -237,12 +240,12 @@ async fn later_sources_win_and_the_manifest_over_all() {
     let (one, two) = (folder.path().join("1.toml"), folder.path().join("2.toml"));
     fs::write(&one, "a = 1\nb = 1\nc = 1").unwrap();
     fs::write(&two, "b = 2\nc = 2").unwrap();
-    let sources = [source("file", &one), source("file", &two)];
+    let sources = [&one, &two].map(|path| ValueSource::File(path.clone()));
     let manifest = [("c".to_owned(), "3".to_owned())].into();
     let layers = Layers::open(&sources, &manifest, AT_ONCE).await.unwrap();
     let values = layers.values().await.unwrap();
     let told: Vec<_> = values.iter().map(|(key, value)| (&**key, &*value.text, &*value.origin)).collect();
-    assert_eq!(told, [("a", "1", &*sources[0]), ("b", "2", &*sources[1]), ("c", "3", "manifest")]);
+    assert_eq!(told, [("a", "1", &*source("file", &one)), ("b", "2", &*source("file", &two)), ("c", "3", "manifest")]);
     // What one source loses, the one below has again.
     fs::write(&two, "").unwrap();
     assert_eq!(&*layers.get("b").await.unwrap().unwrap(), "1");
