@@ -1,0 +1,77 @@
+//! The messages that wait for one subscriber: bounded in number and bytes, losing what its [`Overflow`] says.
+
+use std::collections::VecDeque;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::{Delivery, MessagingError, Overflow, QUEUE_BYTES};
+
+/// Messages on their way from a bus to one subscriber.
+#[derive(Debug)]
+pub(super) struct Queue {
+    state: Mutex<State>,
+    /// Wakes the one who reads.
+    arrived: Notify,
+    length: usize,
+    overflow: Overflow,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: VecDeque<Delivery>,
+    bytes: u64,
+    dropped: u64,
+}
+
+impl Queue {
+    pub(super) fn new(length: u32, overflow: Overflow) -> Self {
+        let length = usize::try_from(length).unwrap_or(usize::MAX).max(1);
+        Self { state: Mutex::default(), arrived: Notify::new(), length, overflow }
+    }
+
+    /// Whether another message of this size fits.
+    fn fits(&self, state: &State, bytes: u64) -> bool {
+        state.waiting.len() < self.length && state.bytes.saturating_add(bytes) <= QUEUE_BYTES
+    }
+
+    /// Whether a message would be lost now.
+    pub(super) fn is_full(&self) -> bool {
+        !self.fits(&self.state.lock(), 0)
+    }
+
+    /// Adds a message, never waits: if there is no room, some are lost.
+    pub(super) fn push(&self, delivery: Delivery) {
+        let bytes = delivery.message.footprint();
+        let mut state = self.state.lock();
+        while !self.fits(&state, bytes) {
+            state.dropped += 1;
+            let oldest = if self.overflow == Overflow::Oldest { state.waiting.pop_front() } else { None };
+            let Some(oldest) = oldest else { return };
+            state.bytes -= oldest.message.footprint();
+        }
+        state.bytes += bytes;
+        state.waiting.push_back(delivery);
+        drop(state);
+        self.arrived.notify_one();
+    }
+
+    /// The next message; for one reader.
+    pub(super) async fn next(&self) -> Result<Delivery, MessagingError> {
+        loop {
+            let arrived = self.arrived.notified();
+            {
+                let mut state = self.state.lock();
+                if let Some(next) = state.waiting.pop_front() {
+                    state.bytes -= next.message.footprint();
+                    return Ok(next);
+                }
+            }
+            arrived.await;
+        }
+    }
+
+    pub(super) fn dropped(&self) -> u64 {
+        self.state.lock().dropped
+    }
+}
