@@ -192,12 +192,7 @@ impl App {
             resolve(&mut served.path);
         }
         for store in &mut self.stores {
-            // Only what says that it is a path: `redb:./carts.redb`, not `workload:carts`.
-            if let Some((scheme, path)) = store.provider.split_once(':')
-                && (path.starts_with("./") || path.starts_with("../"))
-            {
-                store.provider = format!("{scheme}:{}", folder.join(path).display());
-            }
+            store.provider = resolve_provider(&store.provider, folder);
         }
     }
 
@@ -224,6 +219,31 @@ impl App {
             }
         }
         if problems.is_empty() { Ok(()) } else { Err(ManifestErrors { problems }) }
+    }
+}
+
+/// Providers whose URL is a path, whether or not it begins with `./`.
+const FILE_SCHEMES: &[&str] = &["redb", "fs", "sqlite"];
+
+/// The relative path in a provider's URL, and the scheme before it: `redb:./carts.redb`, but neither `workload:carts` nor
+/// `sqlite::memory:`.
+fn relative_path(provider: &str) -> Option<(&str, &str)> {
+    let (scheme, path) = provider.split_once(':')?;
+    let says_so = path.starts_with("./") || path.starts_with("../");
+    let is_path = FILE_SCHEMES.contains(&scheme) && !path.is_empty() && !path.starts_with(['/', ':']);
+    (says_so || is_path).then_some((scheme, path))
+}
+
+/// Whether a provider's URL is a path that does not say all of itself.
+pub fn provider_is_relative(provider: &str) -> bool {
+    relative_path(provider).is_some()
+}
+
+/// A provider's URL, its path being relative to a folder if it is relative at all.
+pub fn resolve_provider(provider: &str, folder: &Path) -> String {
+    match relative_path(provider) {
+        Some((scheme, path)) => format!("{scheme}:{}", folder.join(path).display()),
+        None => provider.to_owned(),
     }
 }
 

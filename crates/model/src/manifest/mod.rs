@@ -26,7 +26,7 @@ mod trust;
 
 use std::{fmt, path::PathBuf};
 
-pub use app::{App, Canary, Store, Trigger, Workload};
+pub use app::{App, Canary, Store, Trigger, Workload, provider_is_relative, resolve_provider};
 pub use folder::Folder;
 pub use host::{
     BODY_TIMEOUT, HEADER_TIMEOUT, Host, HttpSettings, IDLE_TIMEOUT, LISTEN_ADMIN, LISTEN_HTTP, LISTEN_HTTPS, LogFormat,

@@ -9,7 +9,7 @@ use http::Method;
 
 use super::{
     App, CertificateFiles, ClientCertificates, Folder, Host, Http2Settings, LimitOverrides, LogFormat, MAX_ELEMENTS,
-    MAX_MANIFEST_BYTES, MAX_PROBLEMS, Trigger,
+    MAX_MANIFEST_BYTES, MAX_PROBLEMS, Trigger, provider_is_relative, resolve_provider,
 };
 use crate::{BlobOperation, KvOperation, Limits, SqlOperation, Tenant, ValueSource};
 
@@ -301,6 +301,25 @@ fn an_unknown_key_is_refused_with_the_nearest() {
         "memory = \"1MiB\"\nkv = []",
         &["4:1: `memory` belongs in [workload.w.limits]", "5:1: `kv` belongs in [workload.w.grants]"],
     );
+}
+
+#[test]
+fn a_providers_path_is_told_from_what_is_none() {
+    for (provider, resolved) in [
+        ("redb:./carts.redb", "redb:/apps/shop/./carts.redb"),
+        ("redb:carts.redb", "redb:/apps/shop/carts.redb"),
+        ("fs:../data", "fs:/apps/shop/../data"),
+        ("other:./x", "other:/apps/shop/./x"),
+        ("redb:/data/carts.redb", "redb:/data/carts.redb"),
+        ("sqlite::memory:", "sqlite::memory:"),
+        ("sqlite:", "sqlite:"),
+        ("workload:carts", "workload:carts"),
+        ("redis://cache:6379/0", "redis://cache:6379/0"),
+        ("memory", "memory"),
+    ] {
+        assert_eq!(resolve_provider(provider, Path::new("/apps/shop")), resolved);
+        assert_eq!(provider_is_relative(provider), resolved != provider, "{provider}");
+    }
 }
 
 #[test]
