@@ -20,6 +20,7 @@ const NO_ARROWS: &[(&str, &[&str])] = &[
     ("samara-inspect", ENGINE),
     ("samara-artifact", ENGINE),
     ("samara-capability", ENGINE),
+    ("samara-import", ENGINE),
     ("samara-runtime", &["samara-contract", "samara-surface"]),
     ("samara-contract", &["samara-surface"]),
     ("samara-surface", &["samara-contract"]),

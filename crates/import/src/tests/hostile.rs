@@ -1,0 +1,87 @@
+//! Inputs that mean harm: refused with a line, or read, never a panic.
+
+use std::path::Path;
+
+use super::{read, refused};
+use crate::{MAX_DEPTH, MAX_INPUT_BYTES, MAX_NOTES, Options, import};
+
+const SPIN: &str = "spin_manifest_version = 2\napplication.name = \"a\"\n";
+
+#[test]
+fn what_is_no_manifest_says_what_would_be() {
+    for input in ["", "{}", "[app]\nname = \"a\"", "kind: Deployment", "\0\0\0"] {
+        assert!(refused(input).starts_with("in:1:1: this is no manifest that can be converted"), "{input}");
+    }
+    let huge = format!("{SPIN}#{}", "x".repeat(MAX_INPUT_BYTES));
+    assert_eq!(refused(&huge), "in:1:1: the file is over 4MiB");
+}
+
+#[test]
+fn syntax_is_refused_with_its_line() {
+    assert!(refused("spin_manifest_version = 2\n[application\n").starts_with("in:2:"));
+    assert!(refused("{\n\"spin_lock_version\": 1,\n").starts_with("in:"));
+    assert_eq!(
+        refused("spin_manifest_version = 3"),
+        "in:1:1: this is neither version 1 nor version 2; write `spin_manifest_version = 2`"
+    );
+}
+
+#[test]
+fn depth_is_bounded() {
+    let lists = "[".repeat(MAX_DEPTH) + &"]".repeat(MAX_DEPTH);
+    assert!(
+        refused(&format!("{SPIN}x = {lists}")).contains("levels deep"),
+        "{}",
+        refused(&format!("{SPIN}x = {lists}"))
+    );
+    for count in [1_000, 100_000] {
+        let deep = "[".repeat(count);
+        assert!(refused(&format!("{SPIN}x = {deep}")).starts_with("in:3:"));
+        assert!(refused(&format!("{{\"spin_lock_version\": 1, \"x\": {deep}")).starts_with("in:1:"));
+    }
+}
+
+#[test]
+fn breaks_and_turns_of_writing_stay_inside_of_their_text() {
+    let input = format!(
+        "{SPIN}application.description = \"one\\r\\n[workload.evil]\\nsource = 'x'\\u202e\"\napplication.version = \"1\\n[workload.evil2]\"\n[component.\"a\\r\\n[workload.evil3]\"]\nsource = \"a\\nb.wasm\"\nenvironment = {{ \"K\\n[x]\" = \"v\\r\\n[y]\" }}\n[[trigger.http]]\nroute = \"/\\n[workload.evil4]\"\ncomponent = \"a\\r\\n[workload.evil3]\""
+    );
+    let imported = read(&input);
+    assert!(imported.manifest.lines().all(|line| !line.starts_with("[workload.evil")), "{}", imported.manifest);
+    assert!(!imported.manifest.contains(['\r', '\u{202e}']), "{}", imported.manifest);
+    for note in &imported.notes {
+        assert!(!note.to_string().contains(['\r', '\n']), "{note}");
+    }
+    assert_eq!(imported.app.workloads.len(), 1);
+}
+
+#[test]
+fn notes_are_bounded_and_say_so() {
+    let mut input = SPIN.to_owned();
+    for number in 0..MAX_NOTES * 2 {
+        input += &format!("key{number} = 1\n");
+    }
+    let notes = read(&input).notes;
+    assert_eq!(notes.len(), MAX_NOTES + 1);
+    assert!(notes.iter().any(|note| note.why.starts_with("there are more notes")));
+}
+
+#[test]
+fn many_of_everything_ends_soon() {
+    let mut input = SPIN.to_owned();
+    for number in 0..3_000 {
+        input += &format!(
+            "[component.c{number}]\nsource = \"c.wasm\"\n[[trigger.http]]\nroute = \"/{number}/...\"\ncomponent = \"c{number}\"\n"
+        );
+    }
+    // More than the model takes of anything, which it says.
+    assert!(refused(&input).starts_with("in:1:1: "));
+}
+
+#[test]
+fn every_beginning_of_a_manifest_is_read_or_refused() {
+    let spin = super::spin::everything();
+    for (end, _) in spin.char_indices() {
+        drop(import(&spin[..end], Path::new("in"), &Options::default()));
+    }
+}
