@@ -29,9 +29,10 @@ pub use call::{
 pub use compile::Compile;
 pub use fault::{Fault, Limit, Severity};
 pub use grant::{
-    AddressRule, BlobGrant, BlobOperation, Capability, DEFAULT_BUS, FsGrant, Grants, HttpGrant, KvGrant, KvOperation,
-    MAX_SUBJECT_BYTES, MAX_SUBJECT_WORDS, MessagingGrant, NetGrant, OriginRule, ParseGrantError, SecretsGrant,
-    SqlGrant, SqlOperation, SubjectPattern, ValueSource, check_subject,
+    AddressRule, BlobGrant, BlobOperation, Capability, DEFAULT_BUS, FsGrant, Grants, HeaderPiece, HeaderRule,
+    HeaderTemplate, HttpGrant, HttpPool, HttpTimeouts, KvGrant, KvOperation, MAX_HTTP_RETRIES, MAX_SUBJECT_BYTES,
+    MAX_SUBJECT_WORDS, MessagingGrant, NetGrant, OriginRule, ParseGrantError, SecretsGrant, SqlGrant, SqlOperation,
+    SubjectPattern, ValueSource, check_added_header, check_subject,
 };
 pub use limit::{GUARDED_FEATURES, Limits};
 pub use name::{AppId, NameError, Tenant, WorkloadId};

@@ -4,11 +4,15 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
 mod messaging;
 mod network;
+mod outgoing;
 mod store;
 mod values;
 
 pub use messaging::{MAX_SUBJECT_BYTES, MAX_SUBJECT_WORDS, MessagingGrant, SubjectPattern, check_subject};
 pub use network::{AddressRule, HttpGrant, NetGrant, OriginRule};
+pub use outgoing::{
+    HeaderPiece, HeaderRule, HeaderTemplate, HttpPool, HttpTimeouts, MAX_HTTP_RETRIES, check_added_header,
+};
 pub use store::{BlobGrant, BlobOperation, KvGrant, KvOperation, SqlGrant, SqlOperation};
 pub use values::{SecretsGrant, ValueSource};
 
@@ -114,14 +118,18 @@ pub struct Grants {
     pub fs: Vec<FsGrant>,
     /// Environment variables.
     pub env: BTreeMap<String, String>,
-    /// Configuration values.
+    /// Configuration values that stand in the manifest itself: they win over all sources.
     pub config: BTreeMap<String, String>,
+    /// Where more configuration values are read; the later one wins.
+    pub config_sources: Vec<ValueSource>,
     /// Secrets, by where they are read.
     pub secrets: SecretsGrant,
     /// Raw sockets.
     pub net: NetGrant,
     /// Resolution of the clocks the guest sees; `None` is the machine's own (`run`), `Some` is rounded down to it.
     pub clock: Option<Duration>,
+    /// How much later than due a tick of those clocks may be told, by chance; at most their resolution.
+    pub clock_jitter: Duration,
 }
 
 impl Grants {
@@ -132,7 +140,7 @@ impl Grants {
             Capability::Http => !self.http.allow.is_empty(),
             Capability::Fs => !self.fs.is_empty(),
             Capability::Env => !self.env.is_empty(),
-            Capability::Config => !self.config.is_empty(),
+            Capability::Config => !self.config.is_empty() || !self.config_sources.is_empty(),
             Capability::Net => self.net.any || !self.net.connect.is_empty() || !self.net.listen.is_empty(),
             Capability::Blob => !self.blob.is_empty(),
             Capability::Messaging => !self.messaging.is_empty(),
@@ -163,7 +171,7 @@ impl Grants {
             Capability::Http => "http = [\"https://host\"]",
             Capability::Log => "log = \"64KiB/s\"",
             Capability::Clock => "clock = \"1ms\"",
-            Capability::Random => "random",
+            Capability::Random => "random = true",
             Capability::Fs => "fs = [{ host = \"./dir\", guest = \"/dir\" }]",
             Capability::Env => "env = { KEY = \"value\" }",
             Capability::Net => "net = { connect = [\"host:port\"] }",

@@ -6,7 +6,7 @@ use std::{
     str::FromStr,
 };
 
-use super::ParseGrantError;
+use super::{HeaderRule, HttpPool, HttpTimeouts, ParseGrantError};
 
 /// Which origins outgoing HTTP requests may reach.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,6 +15,14 @@ pub struct HttpGrant {
     pub allow: Vec<OriginRule>,
     /// Whether names and addresses that lead to private, loopback or link-local networks are allowed.
     pub private: bool,
+    /// Headers that are added to requests, which the guest never sees.
+    pub headers: Vec<HeaderRule>,
+    /// Times; what is not said is the host's own.
+    pub timeouts: HttpTimeouts,
+    /// How often a request that may be repeated is tried again, at most.
+    pub retries: u32,
+    /// Connections; what is not said is the host's own.
+    pub pool: HttpPool,
 }
 
 impl HttpGrant {
@@ -34,6 +42,11 @@ pub struct OriginRule {
 }
 
 impl OriginRule {
+    /// Whether every origin of another rule is one of this rule's.
+    pub fn covers(&self, other: &Self) -> bool {
+        self == other || !other.below && self.matches(&other.scheme, &other.host, other.port)
+    }
+
     /// Whether the origin is this rule's, or below its wildcard. Hosts compare without case.
     pub fn matches(&self, scheme: &str, host: &str, port: u16) -> bool {
         let host = host.trim_start_matches('[').trim_end_matches(']').trim_end_matches('.').to_ascii_lowercase();
@@ -180,6 +193,15 @@ mod tests {
         assert!(!allows("https://*.cdn.example:8443", "https", "cdn.example", 8443));
         assert!(!allows("https://*.cdn.example:8443", "https", "evilcdn.example", 8443));
         assert!(!allows("https://*.cdn.example:8443", "https", ".cdn.example", 8443));
+    }
+
+    #[test]
+    fn a_rule_covers_itself_and_what_is_below_its_wildcard() {
+        let covers = |rule: &str, other: &str| rule.parse::<OriginRule>().unwrap().covers(&other.parse().unwrap());
+        assert!(covers("https://a.test", "https://A.test:443"));
+        assert!(covers("https://*.a.test", "https://b.a.test") && covers("https://*.a.test", "https://*.a.test"));
+        assert!(!covers("https://a.test", "https://*.a.test") && !covers("https://a.test", "http://a.test"));
+        assert!(!covers("https://*.b.a.test", "https://*.a.test"));
     }
 
     #[test]

@@ -7,11 +7,13 @@ use http::Method;
 use super::{
     Folder, Host, LimitOverrides, ManifestErrors, Position, Problem, Rollout, Source, Update,
     grants::{self, Given},
+    outgoing,
     reader::{Item, Reader, Report, did_you_mean},
     rollout,
 };
 use crate::{
-    Compile, GUARDED_FEATURES, Grants, Limits, Pattern, RouteTable, Tenant, TrustPolicy, name::check_name, route,
+    Compile, GUARDED_FEATURES, Grants, Limits, Pattern, RouteTable, Tenant, TrustPolicy, ValueSource, name::check_name,
+    route,
 };
 
 /// Methods of one route.
@@ -184,6 +186,8 @@ impl App {
         for workload in &mut self.workloads {
             workload.source.resolve(folder);
             workload.config_files.iter_mut().for_each(resolve);
+            workload.grants.config_sources.iter_mut().for_each(|source| source.resolve(folder));
+            outgoing::resolve(&mut workload.grants.http, folder);
             workload.grants.fs.iter_mut().for_each(|grant| resolve(&mut grant.host));
             let secrets = &mut workload.grants.secrets;
             secrets.values.values_mut().chain(&mut secrets.sources).for_each(|source| source.resolve(folder));
@@ -193,6 +197,15 @@ impl App {
         }
         for store in &mut self.stores {
             store.provider = resolve_provider(&store.provider, folder);
+            // Credentials and certificates in files: `password = "file:./password"`.
+            for (_, value) in &mut store.settings {
+                if let toml::Value::String(text) = value
+                    && let Ok(mut source) = text.parse::<ValueSource>()
+                {
+                    source.resolve(folder);
+                    *text = source.to_string();
+                }
+            }
         }
     }
 

@@ -2,10 +2,13 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-use super::reader::{Item, Reader};
+use super::{
+    outgoing,
+    reader::{Item, Reader},
+};
 use crate::{
-    AddressRule, BlobGrant, DEFAULT_BUS, FsGrant, Grants, HttpGrant, KvGrant, MessagingGrant, NetGrant, OriginRule,
-    SecretsGrant, SqlGrant, SubjectPattern, ValueSource, parse_duration, parse_rate,
+    AddressRule, BlobGrant, DEFAULT_BUS, FsGrant, Grants, KvGrant, MessagingGrant, NetGrant, SecretsGrant, SqlGrant,
+    SubjectPattern, ValueSource, format_duration, parse_duration, parse_rate,
 };
 
 /// Resolution of the clocks of a served guest that was not given another.
@@ -13,7 +16,7 @@ const SERVED_CLOCK: Duration = Duration::from_millis(1);
 
 /// Every key of a `grants` table that this version reads.
 pub(super) const KEYS: &[&str] =
-    &["kv", "blob", "sql", "messaging", "http", "fs", "env", "config", "secrets", "net", "log", "clock"];
+    &["kv", "blob", "sql", "messaging", "http", "fs", "env", "config", "secrets", "net", "log", "clock", "random"];
 
 /// What a `grants` table says.
 pub(super) struct Given<'a> {
@@ -50,7 +53,7 @@ pub(super) fn read(mut reader: Reader<'_>) -> Given<'_> {
     }
     let grants = &mut given.grants;
     if let Some(item) = reader.take("http") {
-        grants.http = http(&item).unwrap_or_default();
+        grants.http = outgoing::read(&item).unwrap_or_default();
     }
     if let Some(item) = reader.take("fs") {
         grants.fs = fs(&item).unwrap_or_default();
@@ -61,18 +64,17 @@ pub(super) fn read(mut reader: Reader<'_>) -> Given<'_> {
     if let Some(item) = reader.take("net") {
         grants.net = net(&item).unwrap_or_default();
     }
-    if let Some(clock) = reader.take("clock").and_then(|item| item.quantity(parse_duration)) {
-        grants.clock = (!clock.is_zero()).then_some(clock);
+    if let Some(item) = reader.take("clock") {
+        clock(&item, grants);
     }
-    if let Some(item) = reader.take("config") {
-        if item.is_array() {
-            given.config_files = config_files(&item).unwrap_or_default();
-        } else {
-            grants.config = named(&item, "config = { KEY = \"value\" }");
-        }
+    if let Some(item) = reader.take("random") {
+        random(&item);
     }
     if let Some(item) = reader.take("secrets") {
         grants.secrets = secrets(&item).unwrap_or_default();
+    }
+    if let Some(item) = reader.take("config") {
+        config(&item, &mut given);
     }
     if let Some(item) = reader.take("log") {
         given.log_bytes_per_second = item.quantity(parse_rate).map(|rate| (item, rate));
@@ -199,37 +201,33 @@ fn one_bus<'a>(item: &Item<'a>, example: &str, given: &mut Given<'a>) -> Option<
     Some(())
 }
 
-/// `{ API_KEY = "env:CART_API_KEY" }` or `["dir:/etc/secrets"]`.
+/// `{ API_KEY = "env:CART_API_KEY" }`, or a list of places and of such tables.
 fn secrets(item: &Item<'_>) -> Option<SecretsGrant> {
-    if item.is_array() {
-        let sources = item.list("dir:/etc/secrets", str::parse::<ValueSource>)?;
-        return Some(SecretsGrant { values: BTreeMap::new(), sources });
+    let mut grant = SecretsGrant::default();
+    if !item.is_array() {
+        single_secrets(item, &mut grant);
+        return Some(grant);
     }
-    let example = "secrets = { API_KEY = \"env:API_KEY\" }";
-    let mut values = BTreeMap::new();
-    for (entry, text) in item.strings(example)? {
+    for entry in item.array("secrets = [\"dir:/etc/secrets\"]")? {
+        if entry.is_table() {
+            single_secrets(&entry, &mut grant);
+        } else if let Some(source) = source(&entry, "dir:/etc/secrets", &grant.sources) {
+            grant.sources.push(source);
+        }
+    }
+    Some(grant)
+}
+
+fn single_secrets(item: &Item<'_>, grant: &mut SecretsGrant) {
+    for (entry, text) in item.strings("secrets = { API_KEY = \"env:API_KEY\" }").unwrap_or_default() {
         match text.parse() {
             _ if !can_be_asked_for(entry.key) => entry.problem(NOT_A_NAME),
             Ok(source) => {
-                values.insert(entry.key.to_owned(), source);
+                grant.values.insert(entry.key.to_owned(), source);
             }
             Err(error) => entry.problem(error),
         }
     }
-    Some(SecretsGrant { values, sources: Vec::new() })
-}
-
-/// `["https://api.example"]` or `{ allow = [..], private = false }`.
-fn http(item: &Item<'_>) -> Option<HttpGrant> {
-    let origins = |item: &Item<'_>| item.list("https://api.example", str::parse::<OriginRule>);
-    if item.is_array() {
-        return Some(HttpGrant { allow: origins(item)?, private: false });
-    }
-    let mut reader = item.table("http", "http = { allow = [\"https://api.example\"] }")?;
-    let allow = reader.require("allow", "allow = [\"https://api.example\"]").and_then(|item| origins(&item));
-    let private = reader.take("private").and_then(|item| item.boolean());
-    reader.finish();
-    Some(HttpGrant { allow: allow?, private: private.unwrap_or_default() })
 }
 
 /// `[{ host = "./public", guest = "/", write = false }]`.
@@ -292,10 +290,65 @@ fn named(item: &Item<'_>, example: &str) -> BTreeMap<String, String> {
     values
 }
 
-/// `["file:./cart.toml"]`.
-fn config_files(item: &Item<'_>) -> Option<Vec<PathBuf>> {
-    item.list("file:./cart.toml", |text| match text.strip_prefix("file:") {
-        Some(path) if !path.is_empty() => Ok(PathBuf::from(path)),
-        _ => Err(format!("`{text}` is not a file; write `file:./cart.toml`")),
-    })
+/// `{ COLOUR = "red" }`, or a list of places and of such tables.
+fn config(item: &Item<'_>, given: &mut Given<'_>) -> Option<()> {
+    const VALUES: &str = "config = { KEY = \"value\" }";
+    let grants = &mut given.grants;
+    if !item.is_array() {
+        grants.config = named(item, VALUES);
+        return Some(());
+    }
+    for entry in item.array("config = [\"file:./cart.toml\"]")? {
+        if entry.is_table() {
+            grants.config.extend(named(&entry, VALUES));
+        } else if let Some(source) = source(&entry, "file:./cart.toml", &grants.config_sources) {
+            if let ValueSource::File(path) = &source {
+                given.config_files.push(path.clone());
+            }
+            grants.config_sources.push(source);
+        }
+    }
+    Some(())
+}
+
+/// One place of a list of them, once.
+fn source(entry: &Item<'_>, example: &str, sources: &[ValueSource]) -> Option<ValueSource> {
+    let source = entry.parse(example, str::parse::<ValueSource>)?;
+    if sources.contains(&source) {
+        entry.problem("this is listed twice; remove one");
+        return None;
+    }
+    Some(source)
+}
+
+/// `"1ms"` or `{ resolution = "1ms", jitter = "0.2ms" }`.
+fn clock(item: &Item<'_>, grants: &mut Grants) -> Option<()> {
+    if !item.is_table() {
+        let resolution = item.quantity(parse_duration)?;
+        grants.clock = (!resolution.is_zero()).then_some(resolution);
+        return Some(());
+    }
+    let mut reader = item.table("clock", "clock = { resolution = \"1ms\", jitter = \"0.2ms\" }")?;
+    let resolution = reader.require("resolution", "resolution = \"1ms\"");
+    let jitter = reader.take("jitter");
+    reader.finish();
+    let resolution = resolution?.quantity(parse_duration)?;
+    grants.clock = (!resolution.is_zero()).then_some(resolution);
+    let item = jitter?;
+    let jitter = item.quantity(parse_duration)?;
+    if jitter > resolution {
+        // Ticks would be told out of their order.
+        let resolution = format_duration(resolution);
+        item.problem(format!("this is over the resolution; write `{resolution}` at most"));
+    }
+    grants.clock_jitter = jitter;
+    Some(())
+}
+
+/// `true`: what every guest has may be said, and cannot be taken.
+fn random(item: &Item<'_>) -> Option<()> {
+    if !item.boolean()? {
+        item.problem("no guest starts without random numbers; write `true`, or leave it out");
+    }
+    Some(())
 }

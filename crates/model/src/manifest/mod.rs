@@ -15,6 +15,7 @@ mod host;
 mod http2;
 mod limits;
 mod not_yet;
+mod outgoing;
 mod reader;
 mod registry;
 mod rollout;

@@ -248,6 +248,10 @@ impl<'a> Item<'a> {
         self.value.is_str()
     }
 
+    pub(super) fn is_table(&self) -> bool {
+        self.value.is_table()
+    }
+
     pub(super) fn is_array(&self) -> bool {
         self.value.is_array()
     }

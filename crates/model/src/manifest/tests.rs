@@ -35,14 +35,21 @@ kv = [{ store = "carts", ops = ["get", "set"] }, "cache"]
 blob = [{ store = "pictures", ops = ["read", "list"] }, "cache"]
 sql = [{ store = "orders", ops = ["query"], statements = { by_id = "select * from orders where id = $1" }, named_only = true }]
 messaging = [{ publish = ["orders.*"] }, { store = "cache", subscribe = ["stock.>"] }]
-secrets = { API_KEY = "env:CART_API_KEY", CERTIFICATE = "file:./cart.pem" }
-http = { allow = ["https://api.example", "https://*.cdn.example:8443"], private = true }
+secrets = ["dir:./secrets", { API_KEY = "env:CART_API_KEY", CERTIFICATE = "file:./cart.pem" }]
 fs = [{ host = "./public", guest = "/", write = true }, { host = "/srv", guest = "/srv" }]
 env = { GREETING = "hi" }
-config = ["file:./cart.toml"]
+config = ["file:./cart.toml", { SIZE = "9" }, "env:CART_", "dir:./values", { SIZE = "10", A = "1" }]
 net = { connect = ["10.0.0.5:5432"], listen = ["[::1]:80"] }
 log = "32KiB/s"
-clock = "5ms"
+clock = { resolution = "5ms", jitter = "1ms" }
+random = true
+[workload.cart.grants.http]
+allow = ["https://api.example", "https://*.cdn.example:8443"]
+private = true
+headers = { "https://api.example" = { Authorization = "Bearer ${secret:API_KEY}", x-key = "file:./key", x-app = "shop" } }
+timeouts = { connect = "5s", first_byte = "10s", between_bytes = "3s", total = "1m" }
+retries = 2
+pool = { connections = 8, idle = 0, idle_time = "5s" }
 [workload.cart.limits]
 memory = "64MiB"
 cpu = "50ms"
@@ -113,8 +120,21 @@ fn an_app_says_all_of_it() {
     assert!(grants.fs[0].write && !grants.fs[1].write);
     assert_eq!(grants.env["GREETING"], "hi");
     assert_eq!(cart.config_files, [PathBuf::from("./cart.toml")]);
+    let sources: Vec<_> = grants.config_sources.iter().map(ToString::to_string).collect();
+    assert_eq!(sources, ["file:./cart.toml", "env:CART_", "dir:./values"]);
+    assert_eq!((grants.config["SIZE"].as_str(), grants.config.len()), ("10", 2));
+    assert_eq!(grants.secrets.sources, [ValueSource::Directory("./secrets".into())]);
+    let headers: Vec<_> =
+        grants.http.headers.iter().map(|rule| format!("{} {}: {}", rule.origin, rule.name, rule.value)).collect();
+    let expected = ["authorization: Bearer ${secret:API_KEY}", "x-key: ${file:./key}", "x-app: shop"];
+    assert_eq!(headers, expected.map(|header| format!("https://api.example:443 {header}")));
+    let seconds = |seconds| Some(Duration::from_secs(seconds));
+    let times = grants.http.timeouts;
+    assert_eq!([times.connect, times.first_byte, times.between_bytes, times.total], [5, 10, 3, 60].map(seconds));
+    let pool = grants.http.pool;
+    assert_eq!((grants.http.retries, pool.connections, pool.idle, pool.idle_time), (2, Some(8), Some(0), seconds(5)));
     assert_eq!((grants.net.connect.len(), grants.net.listen.len(), grants.net.any), (1, 1, false));
-    assert_eq!(grants.clock, Some(Duration::from_millis(5)));
+    assert_eq!((grants.clock, grants.clock_jitter), (Some(Duration::from_millis(5)), Duration::from_millis(1)));
     let limits = cart.limits.apply(&Limits::serve());
     assert_eq!((limits.memory_bytes, limits.cpu), (64 << 20, Some(Duration::from_millis(50))));
     assert_eq!((limits.concurrency, limits.header_bytes), (8, 4096));
@@ -128,7 +148,7 @@ fn an_app_says_all_of_it() {
     assert_eq!((app.stores[0].provider.as_str(), app.stores[1].name.as_str()), ("redb:./data/carts.redb", "cache"));
     let Trigger::Http { host, methods, path, target, operation, line } = &app.triggers[0];
     assert_eq!((host.as_deref(), methods.as_slice()), (Some("shop.test"), &[Method::GET, Method::HEAD][..]));
-    assert_eq!((path.as_str(), target.as_str(), operation.as_deref(), *line), ("/cart/:id", "cart", Some("show"), 54));
+    assert_eq!((path.as_str(), target.as_str(), operation.as_deref(), *line), ("/cart/:id", "cart", Some("show"), 61));
 }
 
 #[test]
@@ -240,7 +260,7 @@ fn a_ceiling_refuses_what_is_asked_for_and_lowers_what_is_not() {
     let lines: Vec<_> = errors.lines().collect();
     assert_eq!(
         lines[0],
-        "samara.toml:31:10: `memory` of workload `cart`: `64MiB` is over the ceiling of `32MiB` that tenant `acme` has; \
+        "samara.toml:38:10: `memory` of workload `cart`: `64MiB` is over the ceiling of `32MiB` that tenant `acme` has; \
          lower it, or raise it in [tenant.acme] of the host file"
     );
     assert!(lines[1].contains("`cpu` of workload `cart`: `50ms` is over the ceiling of `40ms`"), "{errors}");
@@ -494,7 +514,47 @@ fn values_that_do_not_parse_name_their_key_and_the_fix() {
         ),
         (
             "grants.config = [\"x.toml\"]",
-            "4:18: `config` in [workload.w.grants]: `x.toml` is not a file; write `file:./cart.toml`",
+            "4:18: `config` in [workload.w.grants]: this does not say where to read; write `env:NAME`, `file:./path` or `dir:./path`",
+        ),
+        (
+            "grants.config = [\"env:A_\", \"env:A_\"]",
+            "4:28: `config` in [workload.w.grants]: this is listed twice; remove one",
+        ),
+        (
+            "grants.clock = { resolution = \"1ms\", jitter = \"2ms\" }",
+            "4:47: `jitter` in [workload.w.grants.clock]: this is over the resolution; write `1ms` at most",
+        ),
+        (
+            "grants.random = false",
+            "4:17: `random` in [workload.w.grants]: no guest starts without random numbers; write `true`, or leave it out",
+        ),
+        (
+            "grants.http = { allow = [\"https://a.b\"], headers = { \"https://a.c\" = { x = \"1\" } } }",
+            "4:70: `https://a.c` in [workload.w.grants.http.headers]: `allow` does not have this origin, so that no request goes there; add it",
+        ),
+        (
+            "grants.http = { allow = [\"https://a.b\"], headers = { \"https://a.b\" = { Host = \"1\" } } }",
+            "4:79: `Host` in [workload.w.grants.http.headers.\"https://a.b\"]: `Host` belongs to the connection or to the body, and is not added; remove it",
+        ),
+        (
+            "grants.http = { allow = [\"https://a.b\"], headers = { \"https://a.b\" = { authorization = \"Bearer hunter2\" } } }",
+            "4:88: `authorization` in [workload.w.grants.http.headers.\"https://a.b\"]: a credential does not belong in a manifest; write `secret:NAME`, `env:NAME` or `file:./path`, within text as `Bearer ${env:NAME}`",
+        ),
+        (
+            "grants.http = { allow = [\"https://a.b\"], headers = { \"https://a.b\" = { x = \"1\", X = \"2\" } } }",
+            "4:85: `X` in [workload.w.grants.http.headers.\"https://a.b\"]: this header is added twice to the same origin; remove one",
+        ),
+        (
+            "grants.http = { allow = [\"https://a.b\"], retries = 6 }",
+            "4:52: `retries` in [workload.w.grants.http]: `6` is out of range; write a whole number of at most 5",
+        ),
+        (
+            "grants.http = { allow = [\"https://a.b\"], timeouts.total = \"0s\" }",
+            "4:59: `total` in [workload.w.grants.http.timeouts]: no request is done in no time; write `5s`, or leave it out",
+        ),
+        (
+            "grants.http = { allow = [\"https://a.b\"], pool.connections = 0 }",
+            "4:61: `connections` in [workload.w.grants.http.pool]: without a connection there is no request; write `1` or more",
         ),
         (
             "grants.net = { connect = [\"db:1\", \"db:1\"] }",

@@ -78,7 +78,7 @@ impl Recorder for Seen {
 }
 
 fn grant(origins: &[&str], private: bool) -> HttpGrant {
-    HttpGrant { allow: origins.iter().map(|origin| origin.parse().unwrap()).collect(), private }
+    HttpGrant { allow: origins.iter().map(|origin| origin.parse().unwrap()).collect(), private, ..HttpGrant::default() }
 }
 
 /// A policy for one origin on this machine, where every name is this machine's.
