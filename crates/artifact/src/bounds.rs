@@ -63,10 +63,14 @@ pub const DOCUMENT_TIMEOUT: Duration = Duration::from_secs(60);
 pub const MIN_BYTES_PER_SECOND: u64 = 4 << 10;
 /// How long a body may be slower than [`MIN_BYTES_PER_SECOND`].
 pub const SLOW_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often a host may begin a blob anew that broke off, where it cannot go on: its whole size again, each time.
+pub const MAX_RESTARTS: u32 = 1;
 /// The wait before the second try.
 pub const FIRST_BACKOFF: Duration = Duration::from_millis(250);
 /// The longest wait between two tries, also where the server asks for more (`Retry-After`).
 pub const MAX_BACKOFF: Duration = Duration::from_secs(20);
+/// How long looking for everybody who signed one artifact may take in all, unless the host file says otherwise.
+pub const VERIFY_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a credential helper may take.
 pub const HELPER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Tags of one repository that are listed.

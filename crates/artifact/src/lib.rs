@@ -30,7 +30,7 @@ pub use oci_spec::image::{Descriptor, Digest, ImageIndex, ImageManifest, MediaTy
 pub use progress::{Progress, Watch};
 pub use pull::{Fetcher, Looked, Timings};
 pub use reference::{OciReference, Reference, Version};
-pub use repository::{BlobStream, Repository};
+pub use repository::{BlobStream, Mirror, Repository};
 pub use store::{Blob, Store, layout::ImageLayout};
 
 /// Bytes with a digest and the place they came from.

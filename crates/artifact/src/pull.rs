@@ -174,8 +174,13 @@ impl Fetcher {
     /// # Errors
     /// It is not there, is not what it says, or has nothing for Wasm.
     pub async fn locate(&self, reference: &Reference, progress: &Progress) -> Result<Located, Error> {
-        let (live, version) = self.repository(reference).await?;
-        let repository = self.store.before(live).await?;
+        let (repository, version) = match reference {
+            Reference::Oci(oci) if self.client.is_offline() => (self.remembered(oci).await?, oci.version()),
+            _ => {
+                let (live, version) = self.repository(reference).await?;
+                (self.store.before(live).await?, version)
+            }
+        };
         progress.step("resolving");
         Self::follow(repository, &version, reference).await
     }
@@ -206,15 +211,21 @@ impl Fetcher {
         )))
     }
 
-    /// The repository that a reference of a registry or a layout names, and what is asked of it.
+    /// The repository that a reference of a registry or a layout names, and what is asked of it. Of a registry, where no request
+    /// leaves, it is what the store remembers.
     ///
     /// # Errors
     /// There is no such layout, it has several versions, or the reference is of another kind.
     pub async fn repository(&self, reference: &Reference) -> Result<(Arc<dyn Repository>, Version), Error> {
         match reference {
+            Reference::Oci(oci) if self.client.is_offline() => {
+                Ok((Arc::new(self.remembered(oci).await?), oci.version()))
+            }
             Reference::Oci(oci) => Ok((self.registry(oci)?, oci.version())),
             Reference::Layout { path, archive, version } => {
-                let layout = ImageLayout::open(path, *archive).await?;
+                // What is kept of it, and how, is remembered under one name, wherever somebody is.
+                let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+                let layout = ImageLayout::open(&path, *archive).await?;
                 let version = match version {
                     Some(version) => version.clone(),
                     None => layout.only().await?,
@@ -223,6 +234,11 @@ impl Fetcher {
             }
             other => Err(Error::Reference(format!("`{other}` is in no registry; write `registry.example/name:tag`"))),
         }
+    }
+
+    /// What the store knows of a registry's repository.
+    async fn remembered(&self, reference: &OciReference) -> Result<Remembered, Error> {
+        self.store.remembered(&self.registry(reference)?.name()).await
     }
 
     fn registry(&self, reference: &OciReference) -> Result<Arc<dyn Repository>, Error> {
@@ -243,7 +259,7 @@ impl Fetcher {
             && oci.digest.is_some()
             && !trust.is_thorough()
         {
-            let remembered = self.store.remembered(&self.registry(oci)?.name()).await?;
+            let remembered = self.remembered(oci).await?;
             let mut timings = Timings::default();
             let found = timed(&mut timings.resolve, Self::follow(remembered, &oci.version(), from)).await;
             if let Ok(located) = found
@@ -284,10 +300,10 @@ impl Fetcher {
         let verified = Instant::now();
         let verdict = judged(examined, &bytes);
         timings.verify += verified.elapsed();
-        if verdict.accepted && matches!(from, Reference::Oci(_)) {
+        if verdict.accepted {
             let kind = if Kind::of(&bytes) == Kind::Component { "component" } else { "module" };
             // It is here all the same; it will only be asked for again.
-            if let Err(error) = located.repository.keep(&from.to_string(), &located.root, kind).await {
+            if let Err(error) = located.repository.keep(&wherever(from), &located.root, kind).await {
                 tracing::warn!(%error, "the store does not keep `{from}`");
             }
         }
@@ -390,6 +406,17 @@ fn judged(examined: Examined<'_>, bytes: &[u8]) -> Verdict {
     }
 }
 
+/// A reference as it names the same from any folder.
+fn wherever(reference: &Reference) -> String {
+    match reference {
+        Reference::Layout { path, archive, version } => {
+            let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+            Reference::Layout { path, archive: *archive, version: version.clone() }.to_string()
+        }
+        other => other.to_string(),
+    }
+}
+
 /// A manifest or an index by its digest, of the size that was announced.
 async fn document(repository: &Remembered, announced: &Descriptor) -> Result<Bytes, Error> {
     let digest = announced.digest();
@@ -446,11 +473,11 @@ async fn timed<T>(place: &mut Duration, work: impl Future<Output = T>) -> T {
 /// strangers: it is shown without control characters, and not at any length.
 fn named(error: Error, reference: &Reference) -> Error {
     let archive = match reference {
-        Reference::Bundle { archive, .. } => &**archive,
-        other => other,
+        Reference::Bundle { archive, .. } => archive.clone(),
+        other => Box::new(other.clone()),
     };
-    let with =
-        |text: String| format!("`{reference}`: {}", text.replace("bundle://REF#", &format!("bundle://{archive}#")));
+    let bundle = Reference::Bundle { archive, member: None };
+    let with = |text: String| format!("`{reference}`: {}", text.replace("bundle://REF#", &format!("{bundle}#")));
     match error.harmless() {
         Error::NotFound(text) => Error::NotFound(with(text)),
         Error::Invalid(text) => Error::Invalid(with(text)),

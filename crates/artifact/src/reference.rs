@@ -197,6 +197,12 @@ fn names_a_registry(text: &str) -> bool {
     text.split_once('/').is_some_and(|(host, _)| host.contains(['.', ':']) || host == "localhost")
 }
 
+/// Whether the path of a file, as it is, would be read as something else.
+fn reads_otherwise(path: &str) -> bool {
+    let plain = Path::new(path).is_absolute() || path.starts_with('.');
+    !matches!(Reference::with_scheme(path), Ok(None)) || (!plain && names_a_registry(path))
+}
+
 impl OciReference {
     /// What to ask the registry for: the digest if there is one, else the tag.
     pub fn version(&self) -> Version {
@@ -266,7 +272,10 @@ fn invalid(text: &str, why: &str) -> Error {
 impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::File(path) => write!(f, "{}", path.display()),
+            Self::File(path) => {
+                let scheme = if path.to_str().is_some_and(reads_otherwise) { "file://" } else { "" };
+                write!(f, "{scheme}{}", path.display())
+            }
             Self::Oci(oci) => write!(f, "{oci}"),
             Self::Layout { path, archive, version } => {
                 write!(f, "{}:{}", if *archive { "oci-archive" } else { "oci" }, path.display())?;
@@ -277,7 +286,9 @@ impl fmt::Display for Reference {
                 write!(f, "{}://{}", url.scheme(), &url[Position::BeforeHost..Position::AfterPath])
             }
             Self::Bundle { archive, member } => {
-                write!(f, "bundle://{archive}")?;
+                // Without a scheme it would be a file.
+                let scheme = if matches!(**archive, Self::Oci(_)) { "oci://" } else { "" };
+                write!(f, "bundle://{scheme}{archive}")?;
                 member.iter().try_for_each(|member| write!(f, "#{member}"))
             }
         }
@@ -337,7 +348,7 @@ mod tests {
         check("https://w.example:8443/a.wasm?v=1#x", "Url https://w.example:8443/a.wasm");
         check("bundle://shop.zip#cart", "Bundle bundle://shop.zip#cart");
         check("bundle://https://w.example/a.zip?key=SECRET#cart", "Bundle bundle://https://w.example/a.zip#cart");
-        check("bundle://oci://r.example/shop:1#cart.wasm", "Bundle bundle://r.example/shop:1#cart.wasm");
+        check("bundle://oci://r.example/shop:1#cart.wasm", "Bundle bundle://oci://r.example/shop:1#cart.wasm");
     }
 
     #[test]
@@ -405,5 +416,40 @@ mod tests {
         assert_eq!(parse("r.example/cart"), Ok("/app/r.example/cart".to_owned()));
         assert_eq!(parse("oci://r.example/cart"), Ok("r.example/cart:latest".to_owned()));
         assert_eq!(parse("bundle://b.zip#m"), Ok("bundle:///app/b.zip#m".to_owned()));
+    }
+
+    /// What a reference is shown as names the same thing when it is typed in: errors, logs and records hold it, and people copy
+    /// it from there. All but a URL's query, which is not shown.
+    #[test]
+    fn what_is_shown_names_the_same() {
+        let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+        for _ in 0..20_000 {
+            let mut pick = |most: usize| {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                usize::try_from(seed >> 33).unwrap() % most
+            };
+            let version = ["", ":v1", ":1.4-rc_2", "@DIGEST", ":v1@DIGEST"];
+            let host = ["r.example", "127.0.0.1:5000", "localhost", "[::1]:5000", "r.example:443"][pick(5)];
+            let name = ["a", "team/app", "a/b/c-d__e.f"][pick(3)];
+            let oci = format!("{host}/{name}{}", version[pick(5)]);
+            let path =
+                ["./a.wasm", "/srv/a b.wasm", "../x:y/z.zip", "./oci:x", "/r.example/app", "./caf\u{e9}.tar"][pick(6)];
+            let layout = format!("{}:{path}{}", ["oci", "oci-archive"][pick(2)], ["", ":v1", "@DIGEST"][pick(3)]);
+            let url =
+                ["https://w.example/a.wasm", "http://127.0.0.1:8080/x/%20y.zip", "https://w.example:8443/"][pick(3)];
+            let file =
+                ["", "file://", "file://oci:", "file://bundle:"][pick(4)].to_owned() + path.trim_start_matches('.');
+            let plain = [oci.clone(), format!("oci://{oci}"), layout.clone(), url.to_owned(), path.to_owned(), file]
+                [pick(6)]
+            .clone();
+            let archive = [format!("oci://{oci}"), layout, url.to_owned(), path.to_owned()][pick(4)].clone();
+            let member = ["", "#cart", "#a/b.wasm", "#x#y"][pick(4)];
+            let text = [plain, format!("bundle://{archive}{member}")][pick(2)]
+                .replace("DIGEST", &format!("sha256:{}", "5d".repeat(32)));
+            let Ok(reference) = Reference::parse(&text) else { continue };
+            let shown = reference.to_string();
+            assert_eq!(Reference::parse(&shown).as_ref(), Ok(&reference), "`{text}` is shown as `{shown}`");
+            assert_eq!(Reference::parse(&shown).unwrap().to_string(), shown);
+        }
     }
 }

@@ -37,6 +37,15 @@ pub trait Repository: Send + Sync + fmt::Debug {
     /// It is not there, or another size is announced than the descriptor has.
     async fn blob(&self, descriptor: &Descriptor, offset: u64) -> Result<BlobStream, Error>;
 
+    /// The same, when a mirror has sent something else than that blob: from whoever comes after it. Asked for with a mirror that
+    /// an earlier stream named, so never of a repository without mirrors.
+    ///
+    /// # Errors
+    /// As of [`Self::blob`].
+    async fn blob_after(&self, _: &Mirror, descriptor: &Descriptor, offset: u64) -> Result<BlobStream, Error> {
+        self.blob(descriptor, offset).await
+    }
+
     /// What refers to this manifest: signatures, attestations. By the Referrers API or by the tag that stands in for it.
     ///
     /// # Errors
@@ -73,6 +82,35 @@ pub struct BlobStream {
     pub offset: u64,
     /// Its bytes in pieces of any size.
     pub chunks: BoxStream<'static, Result<Bytes, Error>>,
+    /// Who sends it, if that is a mirror: another one may have the right bytes when these are wrong.
+    pub mirror: Option<Mirror>,
+}
+
+/// One of the mirrors of a repository.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mirror {
+    /// As messages call it.
+    pub host: String,
+    /// Its place among them, from 0 on.
+    pub place: usize,
+}
+
+impl Mirror {
+    /// Tells whoever runs this that a mirror is of no use for a blob, and that the next one is asked.
+    pub(crate) fn passed_over(&self, digest: &Digest, why: &Error) {
+        let why = why.clone().harmless();
+        tracing::warn!(
+            "`{}`, a mirror, did not send `{digest}`, and whoever comes after it is asked: {why}",
+            self.host
+        );
+    }
+}
+
+impl BlobStream {
+    /// From the repository itself.
+    pub fn new(offset: u64, chunks: BoxStream<'static, Result<Bytes, Error>>) -> Self {
+        Self { offset, chunks, mirror: None }
+    }
 }
 
 impl fmt::Debug for BlobStream {
@@ -104,14 +142,29 @@ pub async fn read_blob(repository: &dyn Repository, descriptor: &Descriptor, lim
             repository.name()
         )));
     }
-    let mut stream = repository.blob(descriptor, 0).await?.chunks;
+    let mut stream = repository.blob(descriptor, 0).await?;
+    loop {
+        let mirror = stream.mirror.take();
+        let name = mirror.as_ref().map_or_else(|| repository.name(), |mirror| mirror.host.clone());
+        let (mirror, error) = match (read_stream(stream, descriptor, &name).await, mirror) {
+            (Ok(bytes), _) => return Ok(bytes),
+            (Err(error), Some(mirror)) => (mirror, error),
+            (Err(error), None) => return Err(error),
+        };
+        mirror.passed_over(digest, &error);
+        stream = repository.blob_after(&mirror, descriptor, 0).await?;
+    }
+}
+
+/// A whole blob from one stream, checked.
+async fn read_stream(mut stream: BlobStream, descriptor: &Descriptor, name: &str) -> Result<Bytes, Error> {
+    let (digest, size) = (descriptor.digest(), descriptor.size());
     let mut bytes = BytesMut::new();
-    while let Some(chunk) = stream.next().await {
+    while let Some(chunk) = stream.chunks.next().await {
         let chunk = chunk?;
         if (bytes.len() as u64).saturating_add(chunk.len() as u64) > size {
             return Err(Error::Invalid(format!(
-                "`{digest}` in `{}` is longer than the {size} bytes that its manifest says",
-                repository.name()
+                "`{digest}` in `{name}` is longer than the {size} bytes that its manifest says"
             )));
         }
         bytes.extend_from_slice(&chunk);
@@ -119,8 +172,7 @@ pub async fn read_blob(repository: &dyn Repository, descriptor: &Descriptor, lim
     let found = sha256(&bytes);
     if bytes.len() as u64 != size || found != *digest {
         return Err(Error::Invalid(format!(
-            "what `{}` sent as `{digest}` ({size} bytes) is `{found}` ({} bytes)",
-            repository.name(),
+            "what `{name}` sent as `{digest}` ({size} bytes) is `{found}` ({} bytes)",
             bytes.len()
         )));
     }

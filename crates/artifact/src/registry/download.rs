@@ -14,7 +14,7 @@ use super::{
     exchange::{Exchange, pause},
     transport::{Answer, Failure, Request},
 };
-use crate::{BlobStream, Error};
+use crate::{BlobStream, Error, bounds::MAX_RESTARTS};
 
 /// A connection that brought so much counts as a good one, and the tries begin anew.
 const GOOD_CONNECTION_BYTES: u64 = 1 << 20;
@@ -48,6 +48,8 @@ pub(super) struct Download {
     body: Option<Body>,
     failures: u32,
     since_failure: u64,
+    /// How often the server began anew instead of going on.
+    restarts: u32,
     backoff: std::time::Duration,
 }
 
@@ -77,6 +79,7 @@ impl Download {
             body: None,
             failures: 0,
             since_failure: 0,
+            restarts: 0,
             backoff,
         };
         if let Length::Exactly(size) = length
@@ -86,7 +89,7 @@ impl Download {
             if offset > size {
                 return Err(Error::Invalid(format!("{} has {size} bytes, and byte {offset} was asked", download.what)));
             }
-            return Ok(BlobStream { offset, chunks: stream::empty().boxed() });
+            return Ok(BlobStream::new(offset, stream::empty().boxed()));
         }
         let begun = download.open().await?;
         download.position = begun;
@@ -96,7 +99,7 @@ impl Download {
         let chunks = stream::try_unfold(download, |mut download| async move {
             Ok(download.next().await?.map(|chunk| (chunk, download)))
         });
-        Ok(BlobStream { offset: begun, chunks: chunks.boxed() })
+        Ok(BlobStream::new(begun, chunks.boxed()))
     }
 
     /// Asks for what is missing. Gives where the answer begins.
@@ -197,6 +200,7 @@ impl Download {
                 None => {
                     let begins = self.open().await?;
                     self.skip = self.position.saturating_sub(begins);
+                    self.restarts += u32::from(self.skip > 0);
                     continue;
                 }
             };
@@ -229,6 +233,15 @@ impl Download {
             let enough = self.failures >= self.exchange.transport.settings.patience.tries;
             if !failure.again || !self.resumes || enough {
                 return Err(failure.error);
+            }
+            if self.restarts >= MAX_RESTARTS {
+                return Err(Error::OverLimit(format!(
+                    "{} broke off again: {}; `{}` began it anew {MAX_RESTARTS} time instead of going on, the most that is asked \
+                     for",
+                    self.what,
+                    failure.error,
+                    authority(&self.url)
+                )));
             }
             tracing::debug!(error = %failure.error, position = self.position, "going on with another connection");
             self.since_failure = 0;

@@ -50,6 +50,11 @@ impl Client {
         Self { exchange: Arc::new(Exchange { transport: Transport::new(settings), auth: Auth::default() }) }
     }
 
+    /// Whether no request leaves.
+    pub fn is_offline(&self) -> bool {
+        self.exchange.transport.settings.offline
+    }
+
     /// The repository that a reference names; nothing is asked yet. It is read from the registry's mirrors first, in their
     /// order, and from the registry itself last; what is pushed goes to the registry itself.
     ///

@@ -16,7 +16,7 @@ use super::{
     transport::{Answer, Request},
 };
 use crate::{
-    BlobStream, Error, Repository, Version,
+    BlobStream, Error, Mirror, Repository, Version,
     bounds::MAX_MANIFEST_BYTES,
     document::{self, DOCKER_LIST, DOCKER_MANIFEST, Document},
     repository::sha256,
@@ -107,6 +107,27 @@ impl Remote {
             }
         }
         Ok(Some((bytes, said)))
+    }
+
+    /// A blob from one of the mirrors, beginning with the one at `first`, else from the registry itself.
+    async fn blob_from(&self, first: usize, descriptor: &Descriptor, offset: u64) -> Result<BlobStream, Error> {
+        let (digest, length) = (descriptor.digest(), Length::Exactly(descriptor.size()));
+        document::only_sha256(digest)?;
+        let begin = |at: &Endpoint| {
+            let what = format!("the blob `{digest}` of `{}`", at.repository);
+            let (exchange, url) = (Arc::clone(&self.exchange), at.url(&format!("blobs/{digest}")));
+            Download::begin(exchange, url, Some(at.access("pull")), what, length, offset)
+        };
+        for (place, at) in self.mirrors.iter().enumerate().skip(first) {
+            let mirror = Mirror { host: at.host(), place };
+            match begin(at).await {
+                Ok(stream) => return Ok(BlobStream { mirror: Some(mirror), ..stream }),
+                // What it has is not what was asked for; that it has nothing is nothing to tell.
+                Err(error @ (Error::Invalid(_) | Error::OverLimit(_))) => mirror.passed_over(digest, &error),
+                Err(error) => tracing::debug!(mirror = mirror.host, %error, "the mirror was of no use"),
+            }
+        }
+        begin(&self.own).await
     }
 
     async fn resolve_at(&self, at: &Endpoint, version: &Version) -> Result<Descriptor, Error> {
@@ -204,14 +225,11 @@ impl Repository for Remote {
     }
 
     async fn blob(&self, descriptor: &Descriptor, offset: u64) -> Result<BlobStream, Error> {
-        let (digest, length) = (descriptor.digest(), Length::Exactly(descriptor.size()));
-        document::only_sha256(digest)?;
-        self.first_of(|at| {
-            let what = format!("the blob `{digest}` of `{}`", at.repository);
-            let (exchange, url) = (Arc::clone(&self.exchange), at.url(&format!("blobs/{digest}")));
-            Download::begin(exchange, url, Some(at.access("pull")), what, length, offset)
-        })
-        .await
+        self.blob_from(0, descriptor, offset).await
+    }
+
+    async fn blob_after(&self, mirror: &Mirror, descriptor: &Descriptor, offset: u64) -> Result<BlobStream, Error> {
+        self.blob_from(mirror.place.saturating_add(1), descriptor, offset).await
     }
 
     async fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, Error> {

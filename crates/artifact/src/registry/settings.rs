@@ -15,6 +15,8 @@ pub struct RegistrySettings {
     pub logins: Logins,
     /// How long and how often.
     pub patience: Patience,
+    /// No request leaves this machine, nor one to itself: what is not in the store is not to be had.
+    pub offline: bool,
 }
 
 /// Where logins come from.

@@ -151,6 +151,9 @@ impl Transport {
 
     /// Sends a request and waits for the head of its answer.
     pub(super) async fn send(&self, request: &Request, reach: Reach) -> Result<Answer, Failure> {
+        if self.settings.offline {
+            return Err(offline(&authority(&request.url)).into());
+        }
         let patience = &self.settings.patience;
         let client = self.client(&request.url, reach).await?;
         let mut sent = client.request(request.method.clone(), request.url.clone()).headers(request.headers.clone());
@@ -229,6 +232,13 @@ impl Transport {
             ))
         })
     }
+}
+
+/// Why a host is not asked.
+fn offline(host: &str) -> Error {
+    Error::Unreachable(format!(
+        "`{host}` is not asked: `--offline`, or `offline = true` under `[artifacts]` in the host file, lets no request leave"
+    ))
 }
 
 async fn authorities(file: &std::path::Path) -> Result<Vec<reqwest::Certificate>, Error> {

@@ -114,7 +114,7 @@ impl Span {
             let next = offset.saturating_add(chunk.len() as u64);
             Ok(Some((chunk, (span, next))))
         });
-        BlobStream { offset, chunks: chunks.into_stream().boxed() }
+        BlobStream::new(offset, chunks.into_stream().boxed())
     }
 
     /// Whether its bytes have this digest.

@@ -17,7 +17,7 @@ use super::{
     Blob, Store, blocking, file_name,
     partial::{Claim, Partial},
 };
-use crate::{Error, Progress, Repository};
+use crate::{Error, Mirror, Progress, Repository, bounds::MAX_RESTARTS};
 
 /// Bytes that are gathered before they are written.
 const WRITE_BYTES: usize = 1 << 20;
@@ -140,7 +140,9 @@ impl Store {
                 }
             }
         };
-        let mut download = Download { repository, descriptor, progress, partial: Arc::new(Mutex::new(partial)) };
+        let partial = Arc::new(Mutex::new(partial));
+        let mut download =
+            Download { repository, descriptor, progress, partial, sends: None, passed: None, restarts: 0 };
         progress.total(size);
         let fetched = download.run().await;
         if let Err(error) = &fetched {
@@ -193,6 +195,12 @@ struct Download<'a> {
     /// Locked by one at a time, in [`Download::on_disk`]; shared so that a download that is cancelled while it writes lets go
     /// of the file when that write is done.
     partial: Arc<Mutex<Partial>>,
+    /// The mirror that sends it now, if it is one.
+    sends: Option<Mirror>,
+    /// The last mirror that sent something else.
+    passed: Option<Mirror>,
+    /// How often who sends it began anew instead of going on.
+    restarts: u32,
 }
 
 impl Download<'_> {
@@ -216,16 +224,24 @@ impl Download<'_> {
         let mut resumes = 0;
         loop {
             let before = self.length();
-            if before < size {
-                match self.receive(before).await {
-                    Err(Error::Unreachable(_)) if resumes < MAX_RESUMES && self.length() > before => {
-                        let pause = FIRST_PAUSE.saturating_mul(1 << resumes).min(LONGEST_PAUSE);
-                        resumes += 1;
-                        sleep(pause).await;
-                        continue;
-                    }
-                    received => received?,
+            if before < size
+                && let Err(error) = self.receive(before).await
+            {
+                let broke = matches!(error, Error::Unreachable(_));
+                if broke && resumes < MAX_RESUMES && self.length() > before && self.restarts < MAX_RESTARTS {
+                    let pause = FIRST_PAUSE.saturating_mul(1 << resumes).min(LONGEST_PAUSE);
+                    resumes += 1;
+                    sleep(pause).await;
+                    continue;
                 }
+                if matches!(error, Error::Disk(_)) || !self.passed_over(&error) {
+                    return Err(error);
+                }
+                if !broke {
+                    self.on_disk(Partial::restart).await?;
+                }
+                (inherited, resumes) = (self.length() > 0, 0);
+                continue;
             }
             let found = self.on_disk(|partial| Ok(partial.digest())).await?;
             if found == *digest {
@@ -233,21 +249,40 @@ impl Download<'_> {
                 return self.on_disk(move |partial| partial.finish(&digest)).await;
             }
             if !inherited {
-                return Err(Error::Invalid(format!(
-                    "what `{}` sent as `{digest}` is `{found}`",
-                    self.repository.name()
-                )));
+                let error = Error::Invalid(format!("what `{}` sent as `{digest}` is `{found}`", self.sender()));
+                if !self.passed_over(&error) {
+                    return Err(error);
+                }
             }
-            inherited = false;
+            (inherited, resumes) = (false, 0);
             self.on_disk(Partial::restart).await?;
         }
+    }
+
+    /// Who sends it now.
+    fn sender(&self) -> String {
+        self.sends.as_ref().map_or_else(|| self.repository.name(), |mirror| mirror.host.clone())
+    }
+
+    /// Whether somebody else may have what this one did not send: if it was a mirror, whoever comes after it is asked from now on.
+    fn passed_over(&mut self, why: &Error) -> bool {
+        let Some(mirror) = self.sends.take() else { return false };
+        mirror.passed_over(self.descriptor.digest(), why);
+        self.passed = Some(mirror);
+        self.restarts = 0;
+        true
     }
 
     /// Asks for the bytes from `offset` on and writes them; returns when there are as many as there should be.
     async fn receive(&mut self, offset: u64) -> Result<(), Error> {
         let (digest, size) = (self.descriptor.digest(), self.descriptor.size());
-        let name = self.repository.name();
-        let mut stream = self.repository.blob(self.descriptor, offset).await?;
+        self.sends = None;
+        let mut stream = match &self.passed {
+            None => self.repository.blob(self.descriptor, offset).await?,
+            Some(mirror) => self.repository.blob_after(mirror, self.descriptor, offset).await?,
+        };
+        self.sends = stream.mirror.take();
+        let name = self.sender();
         if stream.offset != offset {
             if stream.offset != 0 {
                 return Err(Error::Invalid(format!(
@@ -255,6 +290,7 @@ impl Download<'_> {
                     stream.offset
                 )));
             }
+            self.restarts += 1;
             self.on_disk(Partial::restart).await?;
         }
         let mut length = stream.offset;

@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 
 use super::{Blob, Record, Store, blocking};
 use crate::{
-    BlobStream, Error, Progress, Repository, Version,
+    BlobStream, Error, Mirror, Progress, Repository, Version,
     bounds::{MAX_DOCUMENT_BYTES, MAX_MANIFEST_BYTES},
     document::{self, Document},
     repository::{read_blob, sha256},
@@ -145,7 +145,10 @@ impl Remembered {
     }
 
     fn missing(&self, what: &str) -> Error {
-        Error::NotFound(format!("`{}{what}` was not pulled before, and nobody is asked for it now", self.name))
+        Error::NotFound(format!(
+            "`{}{what}` is not in the store, and nobody is asked for it now; `samara pull` it while there is a network",
+            self.name
+        ))
     }
 
     async fn put(&self, bytes: Bytes) -> Result<Blob, Error> {
@@ -230,6 +233,13 @@ impl Repository for Remembered {
             )));
         }
         Ok(blob.stream(offset))
+    }
+
+    async fn blob_after(&self, mirror: &Mirror, descriptor: &Descriptor, offset: u64) -> Result<BlobStream, Error> {
+        match &self.live {
+            Some(live) => live.blob_after(mirror, descriptor, offset).await,
+            None => self.blob(descriptor, offset).await,
+        }
     }
 
     async fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, Error> {

@@ -3,7 +3,8 @@
 use std::time::SystemTime;
 
 use oci_spec::image::{Digest, ImageIndex};
-use samara_model::{Evidence, Identity};
+use samara_model::{Evidence, Identity, format_duration};
+use tokio::time::timeout;
 
 use super::{
     Asked, Claims, Missing, Outcome, PolicyVerdict, Signer, Step, Trust, Verdict,
@@ -12,7 +13,7 @@ use super::{
     key::PublicKey,
     policy::{Terms, place},
 };
-use crate::{Error, OciReference, Reference, Version, repository::sha256};
+use crate::{Error, OciReference, Reference, Repository, Version, repository::sha256};
 
 /// What is known before the module's bytes are looked at.
 #[derive(Debug)]
@@ -43,7 +44,7 @@ impl Trust {
     ///
     /// # Errors
     /// A document is not the one that was asked for, an index does not list what was chosen from it, or nobody answers who
-    /// could say whether there are signatures.
+    /// could say whether there are signatures; or that took longer than [`Trust::within`] allows.
     pub async fn examine(&self, asked: Asked<'_>) -> Result<Examined<'_>, Error> {
         let reference = asked.reference.to_string();
         let has_rules = self.policies.iter().any(super::policy::Policy::has_rules);
@@ -82,7 +83,18 @@ impl Trust {
             keyless: Vec::new(),
             steps,
         };
-        examined.look_for_signatures(asked).await?;
+        if let Some(repository) = asked.repository {
+            // A registry may be slow with each of many answers: the bound is on all of them together.
+            let looked = timeout(self.timeout, examined.look_for_signatures(repository)).await;
+            looked.map_err(|_| {
+                let allowed = format_duration(self.timeout);
+                Error::Unreachable(format!(
+                    "looking for who signed `{}` took over {allowed}, the most that is waited; a host file may allow more: \
+                     `[artifacts] verify_timeout`",
+                    asked.reference
+                ))
+            })??;
+        }
         Ok(examined)
     }
 }
@@ -93,12 +105,12 @@ impl<'t> Examined<'t> {
         self.trust.policies.iter().map(|policy| policy.terms(&self.place).1)
     }
 
-    async fn look_for_signatures(&mut self, asked: Asked<'_>) -> Result<(), Error> {
+    async fn look_for_signatures(&mut self, repository: &dyn Repository) -> Result<(), Error> {
         let asks = |evidence| self.terms().any(|terms| terms.require.mentions(evidence));
         let (by_key, keyless) = (asks(Evidence::Cosign), asks(Evidence::Keyless));
-        let Some(repository) = asked.repository.filter(|_| by_key || keyless || self.trust.thorough) else {
+        if !(by_key || keyless || self.trust.thorough) {
             return Ok(());
-        };
+        }
         let mut keys: Vec<PublicKey> = Vec::new();
         for key in self.terms().flat_map(|terms| &terms.keys) {
             if !keys.contains(key) {
@@ -121,16 +133,15 @@ impl<'t> Examined<'t> {
         }
         self.steps.append(&mut search.steps);
         self.cosign = search.good;
-        self.look_at_certificates(&search.certified);
-        Ok(())
+        self.look_at_certificates(search.certified).await
     }
 
     /// Holds certificates against the roots of those terms that ask for it.
-    fn look_at_certificates(&mut self, certified: &[Certified]) {
+    async fn look_at_certificates(&mut self, certified: Vec<Certified>) -> Result<(), Error> {
         let roots: Vec<_> = self.terms().filter_map(|terms| terms.root.as_ref().map(|root| (terms, root))).collect();
-        for (terms, root) in roots {
-            for Certified { place, bundle, subject } in certified {
-                let step = match root.verify(bundle, subject) {
+        for Certified { place, bundle, subject } in certified {
+            for (terms, root) in &roots {
+                let step = match root.verify(&bundle, &subject).await? {
                     Ok(identity) if terms.identities.contains(&identity) => {
                         let text = format!(
                             "{place} over `{subject}` is good: `{}` by `{}`",
@@ -148,6 +159,7 @@ impl<'t> Examined<'t> {
                 self.steps.push(step);
             }
         }
+        Ok(())
     }
 
     /// The verdict if it cannot be better any more, whatever is in the module: it need not be fetched or read.

@@ -8,6 +8,7 @@
 
 use std::{fmt, io::Read as _, path::Path, sync::Arc};
 
+use bytes::Bytes;
 use oci_spec::image::Digest;
 use ring::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
 use samara_model::Identity;
@@ -19,7 +20,7 @@ use sigstore_verify::{
     types::{Bundle, HashAlgorithm, Sha256Hash},
 };
 
-use crate::Error;
+use crate::{Error, store::blocking};
 
 /// A trusted root.
 pub(super) const MAX_ROOT_BYTES: u64 = 1 << 20;
@@ -47,8 +48,14 @@ impl Root {
         Verifier::new(&root).map(Arc::new).map(Self).map_err(|error| unreadable(&error))
     }
 
-    /// Who signed, if all of a bundle holds. What it states was read before, from the same bytes.
-    pub(super) fn verify(&self, bundle: &[u8], subject: &Digest) -> Result<Identity, String> {
+    /// Who signed, if all of a bundle holds: chains, logs and proofs of a stranger's making, on a thread that may be busy.
+    pub(super) async fn verify(&self, bundle: &Bytes, subject: &Digest) -> Result<Result<Identity, String>, Error> {
+        let (root, bundle, subject) = (self.clone(), bundle.clone(), subject.clone());
+        blocking(move || Ok(root.check(&bundle, &subject))).await
+    }
+
+    /// What the bundle states was read before, from the same bytes.
+    fn check(&self, bundle: &[u8], subject: &Digest) -> Result<Identity, String> {
         let text = std::str::from_utf8(bundle).map_err(|_| "it is not text")?;
         let bundle = Bundle::from_json(text).map_err(|error| error.to_string())?;
         let digest = Sha256Hash::from_hex(subject.digest()).map_err(|error| error.to_string())?;

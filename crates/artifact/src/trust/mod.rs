@@ -26,7 +26,7 @@ mod sign;
 mod tests;
 mod verdict;
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use bytes::Bytes;
 use samara_model::{TrustPolicy, manifest::ManifestErrors};
@@ -41,13 +41,20 @@ pub use self::{
     sign::{Signature, SignatureLayout, sign},
     verdict::{Missing, Outcome, PolicyVerdict, Signer, Step, Verdict},
 };
-use crate::{Error, Reference, Repository};
+use crate::{Error, Reference, Repository, bounds::VERIFY_TIMEOUT};
 
 /// Every policy that has a say. The default accepts everything.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Trust {
     policies: Vec<Policy>,
     thorough: bool,
+    timeout: Duration,
+}
+
+impl Default for Trust {
+    fn default() -> Self {
+        Self { policies: Vec::new(), thorough: false, timeout: VERIFY_TIMEOUT }
+    }
 }
 
 /// What is to be trusted or not, before its module is looked at.
@@ -91,6 +98,12 @@ impl Trust {
     #[must_use]
     pub fn thorough(self) -> Self {
         Self { thorough: true, ..self }
+    }
+
+    /// Looks for signatures for so long at most, all of them and whatever they refer to: [`VERIFY_TIMEOUT`] if nobody says.
+    #[must_use]
+    pub fn within(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
     }
 
     /// Whether all evidence is wanted, also what came after the last look.

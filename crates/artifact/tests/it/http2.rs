@@ -85,7 +85,12 @@ async fn http_2_is_spoken_within_the_same_bounds() {
     let host = RegistryHost { ca: Some(file.path().to_owned()), ..RegistryHost::default() };
     let patience = Patience { document: Duration::from_secs(20), ..PATIENCE };
     let hosts = BTreeMap::from([(address.clone(), host)]);
-    let client = Client::new(RegistrySettings { hosts, patience, logins: Logins::Given(BTreeMap::new()) });
+    let client = Client::new(RegistrySettings {
+        hosts,
+        patience,
+        logins: Logins::Given(BTreeMap::new()),
+        ..RegistrySettings::default()
+    });
     let repository: Arc<dyn Repository> =
         client.repository(&format!("{address}/demo/app:v1").parse().unwrap()).unwrap();
 

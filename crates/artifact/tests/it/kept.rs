@@ -96,7 +96,7 @@ async fn what_was_pulled_is_listed_and_costs_no_request_again() {
     assert_eq!(offline.resolve(&Version::Digest(root.digest().clone())).await.unwrap(), root);
     read(&offline, &root).await.unwrap();
     let error = offline.resolve(&digest("v2")).await.unwrap_err();
-    assert!(matches!(&error, Error::NotFound(why) if why.contains("was not pulled before")), "{error}");
+    assert!(matches!(&error, Error::NotFound(why) if why.contains("is not in the store")), "{error}");
 }
 
 #[tokio::test]

@@ -142,7 +142,7 @@ impl Repository for Memory {
             }
             piece
         });
-        Ok(BlobStream { offset, chunks: slow.boxed() })
+        Ok(BlobStream::new(offset, slow.boxed()))
     }
 
     async fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, Error> {

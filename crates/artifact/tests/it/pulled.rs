@@ -6,15 +6,17 @@ use std::sync::{
 };
 
 use samara_artifact::{
-    Artifact, Error, Fetcher, Progress, Reference, Repository as _, Store,
+    Artifact, Error, Fetcher, ImageLayout, Progress, Reference, Repository as _, Store,
     bounds::Bounds,
+    pack::{Layout, Metadata, pack},
+    registry::{Client, RegistrySettings},
     repository::sha256,
     trust::{KeyPair, SignatureLayout, Trust, sign},
 };
 
 use crate::{
     hostile::{
-        BLOB, MANIFEST_TYPE, client, manifest,
+        BLOB, MANIFEST_TYPE, blob, client, manifest,
         server::{Answers, Asked, Reply, Sent, Server},
     },
     memory::Memory,
@@ -110,6 +112,56 @@ async fn what_was_verified_by_its_digest_is_verified_again_without_a_request() {
     assert_eq!(server.asked().len(), asked, "{:?}", methods(&server.asked()[asked..]));
     assert!(matches!(fetch(wants(&other)).await, Err(Error::Untrusted(_))));
     assert!(server.asked().len() > asked, "another key may have signed by now");
+}
+
+/// The same store and registry, by a client that lets no request leave.
+fn offline(fetcher: &Fetcher) -> Fetcher {
+    let client = Client::new(RegistrySettings { offline: true, ..RegistrySettings::default() });
+    Fetcher { client, ..fetcher.clone() }
+}
+
+#[tokio::test]
+async fn offline_what_is_in_the_store_is_had_and_nothing_else_is_asked_for() {
+    let answers: Answers = Arc::new(demo);
+    let server = Server::start(None, answers).await;
+    let (online, _folder) = fetcher(&server);
+    let by_tag = format!("{}/demo/app:v1", server.address);
+    let offline = offline(&online);
+    let refused = async |text: String| fetch(&offline, &text).await.unwrap_err().to_string();
+    assert!(refused(by_tag.clone()).await.contains("demo/app:v1` is not in the store"));
+    let pulled = fetch(&online, &by_tag).await.unwrap();
+    let asked = server.asked().len();
+    assert_eq!(fetch(&offline, &by_tag).await.unwrap().bytes, BLOB);
+    let by_digest = format!("{}/demo/app@{}", server.address, pulled.manifest.unwrap());
+    assert_eq!(fetch(&offline, &by_digest).await.unwrap().bytes, BLOB);
+    for text in [format!("http://{}/cart.wasm", server.address), format!("https://{}/cart.wasm", server.address)] {
+        let why = refused(text).await;
+        assert!(why.contains("--insecure") || why.contains("lets no request leave"), "{why}");
+    }
+    // Whatever else speaks with a registry is told the same.
+    let Reference::Oci(oci) = Reference::parse(&by_tag).unwrap() else { panic!("it is of a registry") };
+    let why = offline.client.repository(&oci).unwrap().push_blob(&blob(), BLOB.into()).await.unwrap_err();
+    assert!(why.to_string().contains("`--offline`"), "{why}");
+    assert!(offline.client.tags(&oci).await.is_err());
+    let repository = offline.repository(&Reference::Oci(oci)).await.unwrap();
+    repository.0.resolve(&repository.1).await.unwrap();
+    assert_eq!(server.asked().len(), asked, "{:?}", methods(&server.asked()[asked..]));
+}
+
+/// The store sweeps what no record keeps after a day.
+#[tokio::test]
+async fn what_came_out_of_an_image_layout_is_kept_like_any_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path().join("images");
+    let layout = ImageLayout::create(&at, false).await.unwrap();
+    let metadata = Metadata::of("hello.wasm").unwrap();
+    pack(&BLOB.into(), Layout::Wasm, &metadata).unwrap().push(&layout, Some("v1")).await.unwrap();
+    let store = Store::open(folder.path().join("store")).unwrap();
+    let fetcher = Fetcher { client: Client::new(RegistrySettings::default()), store, bounds: Bounds::default() };
+    let text = format!("oci:{}:v1", at.display());
+    fetch(&fetcher, &text).await.unwrap();
+    let kept: Vec<_> = fetcher.store.list().unwrap().into_iter().map(|kept| kept.name).collect();
+    assert_eq!(kept, [Some(text)]);
 }
 
 #[tokio::test]

@@ -2,13 +2,14 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    os::unix::fs::PermissionsExt as _,
     sync::Arc,
 };
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use samara_artifact::{
-    Descriptor, Digest, Error, OciReference, Repository, Version,
+    Descriptor, Digest, Error, OciReference, Progress, Repository, Store, Version,
     registry::{Client, Login, Logins, RegistrySettings},
     repository::{read_blob, sha256},
 };
@@ -148,8 +149,8 @@ async fn a_head_that_says_little_costs_a_get() {
     }
 }
 
-/// A blob of 3 MiB whose connection breaks after each MiB and a bit.
-fn breaking(with_ranges: bool) -> (Bytes, Descriptor, Answers) {
+/// A blob of 3 MiB whose connection breaks after each MiB and a bit, and after `more` the next time where there are no ranges.
+fn breaking(with_ranges: bool, more: usize) -> (Bytes, Descriptor, Answers) {
     let bytes: Bytes = (0..3_u32 << 20).map(|at| (at % 251) as u8).collect::<Vec<_>>().into();
     let descriptor = Descriptor::new("application/wasm".into(), bytes.len() as u64, sha256(&bytes));
     let all = bytes.clone();
@@ -157,7 +158,9 @@ fn breaking(with_ranges: bool) -> (Bytes, Descriptor, Answers) {
         let range = asked.header("range").filter(|_| with_ranges);
         let from: usize = range.map_or(0, |range| range["bytes=".len()..range.len() - 1].parse().unwrap());
         let rest = all.slice(from..);
-        let sent = rest.slice(..rest.len().min(1_100_000 + if with_ranges { 0 } else { from_try(asked) })).to_vec();
+        let sent = rest
+            .slice(..rest.len().min(1_100_000 + if with_ranges || from_try(asked) == 0 { 0 } else { more }))
+            .to_vec();
         let body = Sent::Cut { announced: rest.len() as u64, bytes: sent };
         let reply = Reply { status: if range.is_some() { 206 } else { 200 }, headers: Vec::new(), body };
         reply.with("Content-Range", format!("bytes {from}-{}/{}", all.len() - 1, all.len()))
@@ -165,7 +168,7 @@ fn breaking(with_ranges: bool) -> (Bytes, Descriptor, Answers) {
     (bytes, descriptor, Arc::new(answers))
 }
 
-/// A server without ranges sends more each time it is asked for more.
+/// What is asked for, also of a server without ranges.
 fn from_try(asked: &Asked) -> usize {
     let range = asked.header("range").unwrap_or("bytes=0-");
     range["bytes=".len()..range.len() - 1].parse().unwrap()
@@ -174,14 +177,78 @@ fn from_try(asked: &Asked) -> usize {
 #[tokio::test]
 async fn a_connection_that_breaks_is_gone_on_with() {
     for with_ranges in [true, false] {
-        let (bytes, descriptor, answers) = breaking(with_ranges);
+        let (bytes, descriptor, answers) = breaking(with_ranges, 3 << 20);
         let (server, repository) = serve(answers).await;
         let came = read_blob(&*repository, &descriptor, u64::MAX).await.unwrap();
         assert!(came == bytes, "other bytes");
         let ranges: Vec<_> = server.asked().iter().map(|asked| asked.header("range").map(str::to_owned)).collect();
-        assert_eq!(ranges.len(), 3, "{ranges:?}");
+        assert_eq!(ranges.len(), if with_ranges { 3 } else { 2 }, "{ranges:?}");
         assert!(ranges[0].is_none() && ranges[1].is_some(), "{ranges:?}");
     }
+}
+
+/// Each try brings a MiB more than the one before, and costs all that came before it.
+#[tokio::test]
+async fn a_server_without_ranges_that_breaks_off_again_is_given_up() {
+    let directory = tempfile::Builder::new().permissions(std::fs::Permissions::from_mode(0o700)).tempdir().unwrap();
+    let store = Store::open(directory.path().join("store")).unwrap();
+    let (_, descriptor, answers) = breaking(false, 1 << 20);
+    let (server, repository) = serve(answers).await;
+    let error = store.fetch(&*repository, &descriptor, u64::MAX, &Progress::default()).await.unwrap_err();
+    assert!(matches!(&error, Error::OverLimit(why) if why.contains("began it anew 1 time")), "{error:?}");
+    assert_eq!(server.asked().len(), 2, "the first try, and the one that is all of `MAX_RESTARTS`");
+}
+
+/// The first mirror has other bytes, the second fewer and more of them, and the third is not there.
+#[tokio::test]
+async fn a_mirror_with_other_bytes_is_passed_over() {
+    let memory = Memory::with_demo();
+    let wrong = |asked: &Asked, body: Sent| match asked.target.contains("/blobs/") {
+        true => Reply::sending(body),
+        false => Memory::with_demo().answer(asked),
+    };
+    let other = [&BLOB[..BLOB.len() - 1], b"\x01"].concat();
+    let length = BLOB.len() as u64;
+    let mirrors = [
+        Server::start(None, Arc::new(move |asked| wrong(asked, Sent::Whole(other.clone())))).await,
+        Server::start(None, Arc::new(move |asked| wrong(asked, Sent::Whole(BLOB[..3].to_vec())))).await,
+        Server::start(None, Arc::new(move |asked| wrong(asked, Sent::Cut { announced: length, bytes: vec![7; 3] })))
+            .await,
+        Server::start(None, Arc::new(|_: &Asked| Reply::new(404, ""))).await,
+    ];
+    let own = Server::start(None, memory.answers()).await;
+    let insecure = || RegistryHost { insecure: true, ..RegistryHost::default() };
+    let mut hosts: BTreeMap<_, _> = mirrors.iter().map(|server| (server.address.to_string(), insecure())).collect();
+    let names = mirrors.iter().map(|server| server.address.to_string()).collect();
+    hosts.insert(own.address.to_string(), RegistryHost { mirrors: names, ..insecure() });
+    let settings = RegistrySettings {
+        hosts,
+        patience: PATIENCE,
+        logins: Logins::Given(BTreeMap::new()),
+        ..RegistrySettings::default()
+    };
+    let repository = repository(&Client::new(settings), &own.address.to_string());
+
+    let directory = tempfile::Builder::new().permissions(std::fs::Permissions::from_mode(0o700)).tempdir().unwrap();
+    let store = Store::open(directory.path().join("store")).unwrap();
+    let blobs = |server: &Server| server.asked().iter().filter(|asked| asked.target.contains("/blobs/")).count();
+    let asked = || (mirrors.iter().map(blobs).collect::<Vec<_>>(), blobs(&own));
+    let fetched = store.fetch(&*repository, &blob(), u64::MAX, &Progress::default()).await.unwrap();
+    assert_eq!(fetched.read().await.unwrap(), BLOB);
+    // Those between may be asked again: who breaks off is asked as often as anybody who does.
+    let (first, own_first) = asked();
+    assert_eq!((first[0], first[3], own_first), (1, 1, 1), "{first:?}");
+    assert_eq!(read_blob(&*repository, &blob(), 1 << 20).await.unwrap(), BLOB, "small documents too");
+    let (second, own_second) = asked();
+    assert_eq!((second[0], second[3], own_second), (2, 2, 2), "{second:?}");
+    // Through the store, as pulls do.
+    let before = Store::open(directory.path().join("another")).unwrap().before(Arc::clone(&repository)).await.unwrap();
+    assert_eq!(read_blob(&before, &blob(), 1 << 20).await.unwrap(), BLOB);
+
+    // Where nobody has the right bytes, it is the registry that is to blame.
+    let missing = Descriptor::new("application/wasm".into(), 8, sha256(b"another"));
+    let error = store.fetch(&*repository, &missing, u64::MAX, &Progress::default()).await.unwrap_err();
+    assert!(error.to_string().contains(&own.address.to_string()), "{error}");
 }
 
 #[tokio::test]
@@ -333,6 +400,7 @@ async fn shown_login(login: Option<Login>, answers: Answers) -> (Result<Descript
         hosts: BTreeMap::from([(address.clone(), insecure)]),
         logins: Logins::Given(logins.into_iter().collect()),
         patience: PATIENCE,
+        offline: false,
     });
     let found = repository(&client, &address).resolve(&version("v1")).await;
     let shown = format!("{client:?}");
@@ -467,7 +535,12 @@ async fn mirrors_are_asked_in_order_and_the_registry_last() {
         format!("{}/hub", good.address),
     ];
     hosts.insert(own.address.to_string(), RegistryHost { mirrors, ..insecure() });
-    let client = Client::new(RegistrySettings { hosts, patience: PATIENCE, logins: Logins::Given(BTreeMap::new()) });
+    let client = Client::new(RegistrySettings {
+        hosts,
+        patience: PATIENCE,
+        logins: Logins::Given(BTreeMap::new()),
+        ..RegistrySettings::default()
+    });
     let repository = repository(&client, &own.address.to_string());
 
     assert_eq!(repository.manifest(&sha256(manifest().as_bytes())).await.unwrap(), manifest());
@@ -619,7 +692,12 @@ async fn an_authority_of_ones_own_is_believed_for_its_host_alone() {
     let address = server.address.to_string();
     let with = |host: Option<RegistryHost>| {
         let hosts = host.into_iter().map(|host| (address.clone(), host)).collect();
-        Client::new(RegistrySettings { hosts, patience: PATIENCE, logins: Logins::Given(BTreeMap::new()) })
+        Client::new(RegistrySettings {
+            hosts,
+            patience: PATIENCE,
+            logins: Logins::Given(BTreeMap::new()),
+            ..RegistrySettings::default()
+        })
     };
     let ca = || Some(RegistryHost { ca: Some(file.path().to_owned()), ..RegistryHost::default() });
     repository(&with(ca()), &address).resolve(&version("v1")).await.unwrap();
@@ -654,7 +732,7 @@ async fn logins_are_found_where_docker_keeps_them() {
     if let Ok(address) = std::env::var(WITH_A_HOME) {
         let insecure = RegistryHost { insecure: true, ..RegistryHost::default() };
         let hosts = BTreeMap::from([(address.clone(), insecure)]);
-        let client = Client::new(RegistrySettings { hosts, patience: PATIENCE, logins: Logins::Found });
+        let client = Client::new(RegistrySettings { hosts, patience: PATIENCE, ..RegistrySettings::default() });
         let found = repository(&client, &address).resolve(&version("v1")).await;
         // What the helper prints is the secret: it is in no error, whatever the helper does.
         let said = found.err().map(|error| error.to_string()).unwrap_or_default();

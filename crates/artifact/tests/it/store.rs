@@ -158,6 +158,16 @@ async fn a_server_that_cannot_begin_in_the_middle_begins_again() {
     assert_sound(&store);
 }
 
+#[tokio::test]
+async fn a_server_that_begins_again_and_breaks_again_is_given_up() {
+    let manner = Manner { ignores_offset: true, breaks_after: Some(30), ..Manner::default() };
+    let (_directory, store, memory, blob) = place(manner);
+    left_over(&store, &blob, &noise(1000, 1));
+    let error = fetch(&store, &memory, &blob).await.unwrap_err();
+    assert!(matches!(error, Error::Unreachable(_)), "{error:?}");
+    assert_eq!(*memory.offsets.lock(), [1000], "it is not asked again for what it would send from the beginning");
+}
+
 /// What a process that died has left of a blob.
 fn left_over(store: &Store, blob: &Descriptor, bytes: &[u8]) {
     fs::write(store.directory().join(format!("partial/sha256-{}", blob.digest().digest())), bytes).unwrap();

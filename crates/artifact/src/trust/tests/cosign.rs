@@ -290,6 +290,32 @@ async fn referrers_that_are_no_signatures_count_against_the_bound() {
     assert_eq!(repository.requests.load(Ordering::Relaxed), MAX_SIGNATURES + 2, "referrers, each manifest, tag");
 }
 
+/// Each answer comes in time, and all of them together do not.
+#[tokio::test]
+async fn a_registry_that_is_slow_with_each_signature_is_given_up() {
+    let (keys, mut repository) = (Keys::new(), Memory::default());
+    keys.pair("a");
+    let (digest, document) = repository.put_artifact("v1", MODULE);
+    for _ in 0..MAX_SIGNATURES / 2 {
+        sign(&repository, &digest, &keys.pair("b"), &[SignatureLayout::Bundle]).await.unwrap();
+    }
+    repository.pause = Duration::from_millis(20);
+    repository.requests.store(0, Ordering::Relaxed);
+    let error =
+        verify(&keys.trust(COSIGN).within(Duration::from_millis(100)), &repository, std::slice::from_ref(&document))
+            .await;
+    let error = error.unwrap_err();
+    assert!(
+        matches!(&error, Error::Unreachable(why) if why.contains("took over 100ms") && why.contains("verify_timeout")),
+        "{error:?}"
+    );
+    let requests = repository.requests.load(Ordering::Relaxed);
+    assert!(requests <= 5, "{requests} requests of 20 ms were made in 100");
+    repository.pause = Duration::ZERO;
+    let verdict = verify(&keys.trust(COSIGN).within(Duration::from_secs(60)), &repository, &[document]).await.unwrap();
+    assert!(verdict.refusal().contains("is by none of the trusted keys"), "{}", verdict.refusal());
+}
+
 /// What is counted against the bound is one check with each key, and no envelope brings more.
 #[tokio::test]
 async fn a_bundle_is_of_one_signature() {

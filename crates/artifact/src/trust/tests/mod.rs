@@ -11,6 +11,7 @@ mod policies;
 use std::{
     collections::HashMap,
     sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -34,11 +35,16 @@ struct Memory {
     tags: Mutex<HashMap<String, Digest>>,
     /// What every request answers instead.
     broken: Option<Error>,
+    /// How long each request takes.
+    pause: Duration,
     requests: AtomicUsize,
 }
 
 impl Memory {
-    fn asked(&self) -> Result<(), Error> {
+    async fn asked(&self) -> Result<(), Error> {
+        if !self.pause.is_zero() {
+            tokio::time::sleep(self.pause).await;
+        }
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.broken.clone().map_or(Ok(()), Err)
     }
@@ -87,7 +93,7 @@ impl Repository for Memory {
     }
 
     async fn resolve(&self, version: &Version) -> Result<Descriptor, Error> {
-        self.asked()?;
+        self.asked().await?;
         let digest = match version {
             Version::Digest(digest) => Some(digest.clone()),
             Version::Tag(tag) => self.tags.lock().get(tag).cloned(),
@@ -100,20 +106,20 @@ impl Repository for Memory {
     }
 
     async fn manifest(&self, digest: &Digest) -> Result<Bytes, Error> {
-        self.asked()?;
+        self.asked().await?;
         let found = self.manifests.lock().get(digest).map(|(_, bytes)| bytes.clone());
         found.ok_or_else(|| Error::NotFound(format!("no `{digest}`")))
     }
 
     async fn blob(&self, descriptor: &Descriptor, _: u64) -> Result<BlobStream, Error> {
-        self.asked()?;
+        self.asked().await?;
         let found = self.blobs.lock().get(descriptor.digest()).cloned();
         let bytes = found.ok_or_else(|| Error::NotFound(format!("no `{}`", descriptor.digest())))?;
-        Ok(BlobStream { offset: 0, chunks: futures::stream::iter([Ok(bytes)]).boxed() })
+        Ok(BlobStream::new(0, futures::stream::iter([Ok(bytes)]).boxed()))
     }
 
     async fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, Error> {
-        self.asked()?;
+        self.asked().await?;
         let refers = |bytes: &Bytes| {
             let document: serde_json::Value = serde_json::from_slice(bytes).unwrap();
             document["subject"]["digest"].as_str() == Some(subject.as_ref())
@@ -128,13 +134,13 @@ impl Repository for Memory {
     }
 
     async fn push_blob(&self, descriptor: &Descriptor, bytes: Bytes) -> Result<(), Error> {
-        self.asked()?;
+        self.asked().await?;
         assert_eq!(*descriptor.digest(), self.put_blob(bytes));
         Ok(())
     }
 
     async fn push_manifest(&self, tag: Option<&str>, media_type: &str, bytes: Bytes) -> Result<Digest, Error> {
-        self.asked()?;
+        self.asked().await?;
         let digest = sha256(&bytes);
         self.manifests.lock().insert(digest.clone(), (media_type.to_owned(), bytes));
         self.tags.lock().extend(tag.map(|tag| (tag.to_owned(), digest.clone())));

@@ -124,6 +124,7 @@ fn client_with(address: &str, patience: Patience) -> Client {
         hosts: [(address.to_owned(), insecure)].into(),
         logins: Logins::Given(BTreeMap::from([(address.to_owned(), login)])),
         patience,
+        offline: false,
     })
 }
 
