@@ -102,6 +102,7 @@ async fn record(tier: Tier, contract: &str, guest: &str, asked: &Asked) -> Strin
     let answer = match Runtime::call(runtime, &workload, call).await {
         Ok(Reply::Exit(code)) => format!("exit {code}"),
         Ok(Reply::Bytes(bytes)) => String::from_utf8_lossy(&bytes).into_owned(),
+        Ok(Reply::Message(answer)) => format!("{answer:?}"),
         Ok(Reply::Http(response)) => {
             let status = response.status().as_u16();
             let body = response.into_body().collect().await.expect("the body is whole").to_bytes();

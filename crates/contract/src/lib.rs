@@ -5,8 +5,6 @@
 
 use samara_runtime::Contract;
 
-mod wasi_config;
-mod wasi_keyvalue;
 mod world;
 
 macro_rules! contracts {

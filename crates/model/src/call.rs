@@ -17,11 +17,13 @@ pub enum Shape {
     Http,
     /// An operation's name and bytes in, bytes out.
     Function,
+    /// A message of a subject in, perhaps an answer out.
+    Message,
 }
 
 impl Shape {
     /// Every shape, in the order tables list them.
-    pub const ALL: &[Self] = &[Self::Command, Self::Http, Self::Function];
+    pub const ALL: &[Self] = &[Self::Command, Self::Http, Self::Function, Self::Message];
 
     /// The word used in configuration, logs and metrics.
     pub fn as_str(self) -> &'static str {
@@ -29,6 +31,7 @@ impl Shape {
             Self::Command => "command",
             Self::Http => "http",
             Self::Function => "function",
+            Self::Message => "message",
         }
     }
 }
@@ -49,6 +52,8 @@ pub enum Call {
     Http(HttpCall),
     /// Call one function.
     Function(Function),
+    /// Handle one message.
+    Message(Message),
 }
 
 impl Call {
@@ -58,6 +63,7 @@ impl Call {
             Self::Command(_) => Shape::Command,
             Self::Http(_) => Shape::Http,
             Self::Function(_) => Shape::Function,
+            Self::Message(_) => Shape::Message,
         }
     }
 }
@@ -159,6 +165,19 @@ pub struct Function {
     pub encoding: Encoding,
 }
 
+/// A message that was published to a subject a workload is subscribed to.
+#[derive(Clone, Debug, Default)]
+pub struct Message {
+    /// The subject, without what the store puts before a tenant's subjects.
+    pub subject: String,
+    /// What was sent.
+    pub body: Bytes,
+    /// What was said about it, in the order it came.
+    pub headers: Vec<(String, String)>,
+    /// The subject that an answer is expected on, if one is.
+    pub reply_to: Option<String>,
+}
+
 /// How a function's arguments are written in `payload`, and its result in the reply.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Encoding {
@@ -183,4 +202,6 @@ pub enum Reply {
     Http(http::Response<Body>),
     /// A function's result.
     Bytes(Bytes),
+    /// A message was taken; with what to answer, if the ABI answers by returning. Guests of most ABIs publish instead.
+    Message(Option<Bytes>),
 }

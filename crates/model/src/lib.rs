@@ -24,7 +24,8 @@ pub mod route;
 pub use address::not_public;
 pub use body::{Body, BodyError, empty, full};
 pub use call::{
-    Call, Caller, ClientCertificate, Command, Encoding, Function, HttpCall, Reply, Shape, Sink, SinkClosed, Stdio,
+    Call, Caller, ClientCertificate, Command, Encoding, Function, HttpCall, Message, Reply, Shape, Sink, SinkClosed,
+    Stdio,
 };
 pub use compile::Compile;
 pub use fault::{Fault, Limit, Severity};

@@ -95,7 +95,7 @@ impl Runtime {
             Ok(Ok(reply)) => {
                 // The guest is ending: let it end by itself, within its limits.
                 outcome.replied.store(true, Ordering::Release);
-                if let Reply::Bytes(bytes) = &reply {
+                if let Reply::Bytes(bytes) | Reply::Message(Some(bytes)) = &reply {
                     outcome.metrics().sent(bytes.len());
                 }
                 task.detach();
@@ -138,6 +138,10 @@ fn counted(call: Call, workload: &Arc<Workload>) -> Call {
         Call::Function(function) => {
             workload.authority.metrics.received(function.payload.len());
             Call::Function(function)
+        }
+        Call::Message(message) => {
+            workload.authority.metrics.received(message.body.len());
+            Call::Message(message)
         }
         other => other,
     }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use samara_model::{Call, Command, Encoding, Fault, Function, HttpCall, Limit, Shape, format_duration};
+use samara_model::{Call, Command, Encoding, Fault, Function, HttpCall, Limit, Message, Shape, format_duration};
 
 use crate::{
     Failure, Linked, Runtime, Workload,
@@ -61,5 +61,6 @@ fn nothing(shape: Shape) -> Call {
             payload: bytes::Bytes::new(),
             encoding: Encoding::default(),
         }),
+        Shape::Message => Call::Message(Message::default()),
     }
 }

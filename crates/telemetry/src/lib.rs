@@ -7,7 +7,7 @@ pub mod logs;
 pub mod metrics;
 mod watch;
 
-pub use logs::{GuestLog, LineWriter, LogFormat, Stream, sanitize};
+pub use logs::{GuestLevel, GuestLog, LineWriter, LogFormat, Stream, sanitize};
 pub use prometheus_client::metrics::gauge::Gauge;
 
 pub use watch::{

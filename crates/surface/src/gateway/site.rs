@@ -203,6 +203,8 @@ impl Site {
                 Shape::Function => {
                     function::answer(&destination, &parts, body, &pattern, params).await.map_err(blame)?
                 }
+                // Loading chooses a shape that a route can use; this is for the day when somebody forgets to.
+                Shape::Message => return Err(blame(Fault::Config("it takes messages, not requests".into()))),
                 Shape::Command => {
                     let answer = command::answer(&destination, &parts, body, &caller, &pattern, &params).await;
                     match answer.map_err(blame)? {

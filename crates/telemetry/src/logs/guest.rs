@@ -44,6 +44,23 @@ impl Stream {
     }
 }
 
+/// How much a guest says that a line matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GuestLevel {
+    /// Step by step.
+    Trace,
+    /// For whoever looks for a mistake.
+    Debug,
+    /// For whoever watches.
+    Info,
+    /// Something is odd.
+    Warn,
+    /// Something failed.
+    Error,
+    /// Nothing works any more; told as an error.
+    Critical,
+}
+
 /// The log of one workload: all its instances share the rate. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct GuestLog(Arc<Shared>);
@@ -116,10 +133,39 @@ impl GuestLog {
         true
     }
 
-    /// Logs one line, or counts it as dropped.
-    fn line(&self, stream: Stream, line: &[u8], cut: bool, now: Instant) {
+    /// Logs what a guest said through an interface for logs: one line with its level and context, within the same rate and
+    /// length as what it writes to its streams.
+    pub fn say(&self, level: GuestLevel, context: &str, message: &str) {
+        let limit = self.0.line_bytes;
+        let (context, message) = (cut_at(context, limit), cut_at(message, limit));
+        if !self.admits(context.0.len() + message.0.len(), Instant::now()) {
+            return;
+        }
+        let mark = if context.1 || message.1 { " [cut]" } else { "" };
+        let (context, text) = (sanitize(context.0), sanitize(message.0));
+        let WorkloadId { tenant, app, name } = &self.0.workload;
+        macro_rules! tell {
+            ($tell:ident) => {
+                tracing::$tell!(
+                    target: GUEST_TARGET,
+                    tenant = tenant.as_str(), app = &**app, workload = &**name, context = &*context,
+                    "{text}{mark}"
+                )
+            };
+        }
+        match level {
+            GuestLevel::Trace => tell!(trace),
+            GuestLevel::Debug => tell!(debug),
+            GuestLevel::Info => tell!(info),
+            GuestLevel::Warn => tell!(warn),
+            GuestLevel::Error | GuestLevel::Critical => tell!(error),
+        }
+    }
+
+    /// Whether a line of so many bytes may pass now; counts it as dropped if not.
+    fn admits(&self, length: usize, now: Instant) -> bool {
         let shared = &*self.0;
-        let bytes = u64::try_from(line.len()).unwrap_or(u64::MAX);
+        let bytes = u64::try_from(length).unwrap_or(u64::MAX);
         if let Some(rate) = &shared.rate {
             let mut state = rate.state.lock();
             let passes = state.bucket.take(bytes.max(LINE_COST_BYTES), now);
@@ -132,10 +178,17 @@ impl GuestLog {
                 shared.metrics.log_dropped(1, bytes);
             }
             shared.report_dropped(report, rate.bytes_per_second);
-            if !passes {
-                return;
-            }
+            return passes;
         }
+        true
+    }
+
+    /// Logs one line, or counts it as dropped.
+    fn line(&self, stream: Stream, line: &[u8], cut: bool, now: Instant) {
+        if !self.admits(line.len(), now) {
+            return;
+        }
+        let shared = &*self.0;
         let text = String::from_utf8_lossy(line);
         let text = sanitize(&text);
         let mark = if cut { " [cut]" } else { "" };
@@ -146,6 +199,12 @@ impl GuestLog {
             "{text}{mark}"
         );
     }
+}
+
+/// The beginning of a text of at most `limit` bytes, and whether anything was cut off.
+fn cut_at(text: &str, limit: usize) -> (&str, bool) {
+    let end = text.floor_char_boundary(limit);
+    (text.get(..end).unwrap_or_default(), end < text.len())
 }
 
 impl Shared {

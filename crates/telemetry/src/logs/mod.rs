@@ -11,7 +11,7 @@ use std::{fmt, io::IsTerminal, str::FromStr};
 
 use tracing_subscriber::{EnvFilter, fmt::time::SystemTime, layer::SubscriberExt, util::SubscriberInitExt};
 
-pub use guest::{GUEST_TARGET, GuestLog, LineWriter, MAX_LINE_BYTES, Stream};
+pub use guest::{GUEST_TARGET, GuestLevel, GuestLog, LineWriter, MAX_LINE_BYTES, Stream};
 pub use sanitize::sanitize;
 
 /// How log lines look.

@@ -3,11 +3,18 @@
 //! SDKs import whole worlds: Rust's standard library brings the command line's interfaces into an HTTP hello, JS brings
 //! the file system, Python the sockets. All of it is linked and nothing of it is granted: what a guest may not have
 //! answers with that interface's own "denied".
+//!
+//! One file here is one package of interfaces, one folder those of one SDK: `wasi_*` for the drafts of WASI, `spin/` for
+//! `fermyon:spin` and `spin:*`. Each is a codec: grants, limits and accounting are the capability's.
 
 use samara_inspect::Module;
 use samara_runtime::{CodeKind, Guest, LinkTarget};
 
-use crate::{wasi_config, wasi_keyvalue};
+mod spin;
+mod view;
+mod wasi_config;
+mod wasi_keyvalue;
+mod wasi_logging;
 
 /// Links everything of WASI that the engine's authors implement, and what of it is ours.
 pub(crate) fn link(target: LinkTarget<'_>) -> wasmtime::Result<()> {
@@ -21,6 +28,8 @@ pub(crate) fn link(target: LinkTarget<'_>) -> wasmtime::Result<()> {
             wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
             wasi_keyvalue::link(linker)?;
             wasi_config::link(linker)?;
+            wasi_logging::link(linker)?;
+            spin::link(linker, concurrency)?;
             if concurrency {
                 wasmtime_wasi::p3::add_to_linker(linker)?;
                 wasmtime_wasi_http::p3::add_to_linker(linker)?;

@@ -4,9 +4,6 @@
 //! versions, which do not match by semver, so that each is linked under its own name. Nothing is decided here: grants and
 //! limits are those of `kv::Granted`.
 //!
-//! A guest names a store as the manifest does. The names `""` and `default`, which SDKs use when nobody chose one, mean
-//! the only granted store, if there is exactly one.
-//!
 //! Numbers are signed in our stores and unsigned in 0.2.0-draft: there, a sum below 0 is an error, though it has been
 //! written.
 
@@ -16,11 +13,9 @@ use bytes::Bytes;
 use samara_bindings::{keyvalue_draft as draft, keyvalue_draft2 as draft2};
 use samara_capability::kv::{Granted, KeyValue, KvError, PAGE_KEYS, Swap};
 use samara_runtime::Guest;
-use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
-use wasmtime_wasi::WasiView;
+use wasmtime::component::{Linker, Resource};
 
-/// The longest name a store can have in a manifest; what is longer is not looked up, nor written to a log.
-const NAME_BYTES: usize = 63;
+use super::view::{View, Views, kept, view};
 
 /// Listings that may be under way in one bucket, in the revision whose cursors are numbers.
 const OPEN_CURSORS: usize = 64;
@@ -32,20 +27,6 @@ pub(crate) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     draft2::store::add_to_linker::<_, Views>(linker, view)?;
     draft2::atomics::add_to_linker::<_, Views>(linker, view)?;
     draft2::batch::add_to_linker::<_, Views>(linker, view)
-}
-
-/// A guest as the generated traits see it: they cannot be implemented on a type of another crate.
-struct View<'a>(&'a mut Guest);
-
-/// Makes [`View`]s.
-struct Views;
-
-impl HasData for Views {
-    type Data<'a> = View<'a>;
-}
-
-fn view(guest: &mut Guest) -> View<'_> {
-    View(guest)
 }
 
 /// What a guest's handle of a bucket stands for, in both revisions.
@@ -99,44 +80,13 @@ impl Cursor for u64 {
 }
 
 impl View<'_> {
-    fn table(&mut self) -> &mut ResourceTable {
-        self.0.ctx().table
-    }
-
-    /// Our side of a guest's handle. The generated resource types are empty: what is in the table is ours, and the table
-    /// checks that it is.
-    fn find<T: Send + 'static>(&mut self, index: u32) -> wasmtime::Result<&mut T> {
-        Ok(self.table().get_mut(&Resource::new_borrow(index))?)
-    }
-
     fn store(&mut self, bucket: u32) -> wasmtime::Result<&Granted> {
         Ok(&self.find::<Bucket>(bucket)?.store)
     }
 
-    /// Keeps our side of a new handle, within the workload's limit of handles.
-    fn keep<T: Send + 'static>(&mut self, ours: T) -> Result<u32, KvError> {
-        let kept = self.table().push(ours);
-        kept.map(|resource| resource.rep()).map_err(|error| KvError::Backend(error.to_string()))
-    }
-
-    fn forget<T: Send + 'static>(&mut self, index: u32) -> wasmtime::Result<T> {
-        Ok(self.table().delete(Resource::new_own(index))?)
-    }
-
     fn open_bucket(&mut self, name: &str) -> Result<u32, KvError> {
-        if name.len() > NAME_BYTES {
-            return Err(KvError::no_such_store(name));
-        }
-        let authority = self.0.authority();
-        let unnamed = matches!(name, "" | "default") && !authority.grants.kv.contains_key(name);
-        let store = match authority.only_kv().filter(|_| unnamed) {
-            Some(store) => store.clone(),
-            None => match authority.kv(name) {
-                Ok(store) => store.clone(),
-                Err(denial) => return Err(KvError::AccessDenied { what: denial.what, grant: denial.grant }),
-            },
-        };
-        self.keep(Bucket { store, cursors: VecDeque::new(), next_cursor: 1 })
+        let store = self.kv(name)?;
+        self.keep(Bucket { store, cursors: VecDeque::new(), next_cursor: 1 }).map_err(kept)
     }
 
     async fn page<C: Cursor>(&mut self, bucket: u32, cursor: Option<C>) -> wasmtime::Result<Listed<C>> {
@@ -306,7 +256,7 @@ impl draft2::atomics::Host for View<'_> {
         let Cas { store, key, current } = self.forget::<Cas>(cas.rep())?;
         match store.swap(&key, current.as_deref(), value.into()).await {
             Ok(Swap::Done) => Ok(Ok(())),
-            Ok(Swap::Differs(current)) => match self.keep(Cas { store, key, current }) {
+            Ok(Swap::Differs(current)) => match self.keep(Cas { store, key, current }).map_err(kept) {
                 Ok(index) => Ok(Err(CasError::CasFailed(Resource::new_own(index)))),
                 Err(error) => failed(error),
             },
@@ -323,7 +273,7 @@ impl draft2::atomics::HostCas for View<'_> {
     ) -> wasmtime::Result<Result<Resource<draft2::atomics::Cas>, draft2::store::Error>> {
         let store = self.store(bucket.rep())?.clone();
         let cas = match store.get(&key).await {
-            Ok(current) => self.keep(Cas { store, key, current }),
+            Ok(current) => self.keep(Cas { store, key, current }).map_err(kept),
             Err(error) => Err(error),
         };
         Ok(cas.map(Resource::new_own).map_err(draft2_error))
