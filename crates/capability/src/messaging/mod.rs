@@ -30,7 +30,11 @@ mod error;
 mod granted;
 mod memory;
 mod message;
+#[cfg(feature = "nats")]
+mod nats;
 mod queue;
+#[cfg(feature = "redis")]
+mod redis;
 mod request;
 mod settings;
 mod share;
@@ -49,7 +53,13 @@ pub use store::Store;
 pub use subscription::{Deliveries, Delivery, MAX_QUEUE, Mode, Overflow, QUEUE_BYTES, Receipt, Subscription, Verdict};
 
 /// Every provider. A new one is one file and one line here.
-pub const PROVIDERS: &[&dyn Provider] = &[&memory::Memory];
+pub const PROVIDERS: &[&dyn Provider] = &[
+    &memory::Memory,
+    #[cfg(feature = "nats")]
+    &nats::Nats,
+    #[cfg(feature = "redis")]
+    &redis::Redis,
+];
 
 /// Schemes that have a provider, but only in builds with a cargo feature.
 const OPTIONAL: &[(&str, &str, bool)] =

@@ -13,6 +13,9 @@ pub(super) struct Queue {
     state: Mutex<State>,
     /// Wakes the one who reads.
     arrived: Notify,
+    /// Wakes the one who waits for room.
+    #[cfg(feature = "nats")]
+    left: Notify,
     length: usize,
     overflow: Overflow,
 }
@@ -22,12 +25,21 @@ struct State {
     waiting: VecDeque<Delivery>,
     bytes: u64,
     dropped: u64,
+    /// Why nothing more will come.
+    over: Option<MessagingError>,
 }
 
 impl Queue {
     pub(super) fn new(length: u32, overflow: Overflow) -> Self {
         let length = usize::try_from(length).unwrap_or(usize::MAX).max(1);
-        Self { state: Mutex::default(), arrived: Notify::new(), length, overflow }
+        Self {
+            state: Mutex::default(),
+            arrived: Notify::new(),
+            #[cfg(feature = "nats")]
+            left: Notify::new(),
+            length,
+            overflow,
+        }
     }
 
     /// Whether another message of this size fits.
@@ -64,7 +76,12 @@ impl Queue {
                 let mut state = self.state.lock();
                 if let Some(next) = state.waiting.pop_front() {
                     state.bytes -= next.message.footprint();
+                    #[cfg(feature = "nats")]
+                    self.left.notify_one();
                     return Ok(next);
+                }
+                if let Some(error) = &state.over {
+                    return Err(error.clone());
                 }
             }
             arrived.await;
@@ -73,5 +90,43 @@ impl Queue {
 
     pub(super) fn dropped(&self) -> u64 {
         self.state.lock().dropped
+    }
+
+    /// Ends the queue: who reads gets what is in it, then this error.
+    #[cfg(feature = "nats")]
+    pub(super) fn end(&self, error: MessagingError) {
+        self.state.lock().over.get_or_insert(error);
+        self.arrived.notify_one();
+    }
+
+    /// How many more messages there is room for, once there is room for one. For one who fills the queue.
+    #[cfg(feature = "nats")]
+    pub(super) async fn room(&self) -> usize {
+        loop {
+            let left = self.left.notified();
+            {
+                let state = self.state.lock();
+                if self.fits(&state, 0) {
+                    return self.length - state.waiting.len();
+                }
+            }
+            left.await;
+        }
+    }
+
+    /// Adds a message that was asked for when there was [`room`](Self::room): nothing is lost.
+    #[cfg(feature = "nats")]
+    pub(super) fn push_kept(&self, delivery: Delivery) {
+        let mut state = self.state.lock();
+        state.bytes += delivery.message.footprint();
+        state.waiting.push_back(delivery);
+        drop(state);
+        self.arrived.notify_one();
+    }
+
+    /// Counts a message that was lost before it got here.
+    #[cfg(feature = "redis")]
+    pub(super) fn lost(&self) {
+        self.state.lock().dropped += 1;
     }
 }

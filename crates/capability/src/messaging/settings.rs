@@ -5,6 +5,12 @@ use std::time::Duration;
 use samara_model::{parse_bytes, parse_duration};
 
 use super::MessagingError;
+#[cfg(any(feature = "nats", feature = "redis"))]
+use crate::secrets::Secret;
+
+/// The default of `timeout`.
+#[cfg(any(feature = "nats", feature = "redis"))]
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A store's table without its provider.
 #[derive(Debug)]
@@ -41,6 +47,33 @@ impl<'t> Settings<'t> {
     pub(super) fn duration(&mut self, name: &'static str, default: Duration) -> Result<Duration, MessagingError> {
         let Some(text) = self.text(name, "a time such as \"10s\"")? else { return Ok(default) };
         parse_duration(text).map_err(|error| MessagingError::Configuration(format!("`{name}`: {error}")))
+    }
+
+    /// How long one operation may wait for a server.
+    #[cfg(any(feature = "nats", feature = "redis"))]
+    pub(super) fn timeout(&mut self) -> Result<Duration, MessagingError> {
+        let timeout = self.duration("timeout", TIMEOUT)?;
+        if timeout.is_zero() {
+            return Err(MessagingError::Configuration("a `timeout` of 0 lets nothing happen; write \"5s\"".to_owned()));
+        }
+        Ok(timeout)
+    }
+
+    /// A credential, named by where it is: `env:NAME` or `file:PATH`.
+    #[cfg(any(feature = "nats", feature = "redis"))]
+    pub(super) async fn secret(&mut self, name: &'static str) -> Result<Option<Secret>, MessagingError> {
+        self.known.push(name);
+        let secret = crate::secrets::setting(self.table, name).await;
+        secret.map_err(|error| MessagingError::Configuration(error.to_string()))
+    }
+
+    #[cfg(any(feature = "nats", feature = "redis"))]
+    pub(super) fn flag(&mut self, name: &'static str) -> Result<bool, MessagingError> {
+        match self.get(name) {
+            None => Ok(false),
+            Some(toml::Value::Boolean(flag)) => Ok(*flag),
+            Some(_) => Err(MessagingError::Configuration(format!("`{name}` is neither true nor false"))),
+        }
     }
 
     /// Refuses settings that nobody asked for.

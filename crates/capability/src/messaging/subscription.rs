@@ -160,4 +160,10 @@ pub trait Receipt: fmt::Debug + Send + Sync {
     /// # Errors
     /// The backend failed.
     async fn hold(&self) -> Result<(), MessagingError>;
+
+    /// Whether the time has passed that the message was ours: somebody else may have it. A message that is not yet worked
+    /// on is then left alone. After a [`hold`](Self::hold) nobody needs to ask.
+    fn is_over(&self) -> bool {
+        false
+    }
 }

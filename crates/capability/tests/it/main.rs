@@ -15,3 +15,6 @@
 #[cfg(feature = "external-tests")]
 #[allow(dead_code, reason = "weather that only some capabilities are tested in")]
 mod servers;
+
+#[cfg(feature = "external-tests")]
+mod messaging;
