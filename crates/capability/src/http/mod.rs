@@ -2,6 +2,7 @@
 //!
 //! HTTP/1.1 in the clear and over TLS; HTTP/2 where the server offers it over TLS. Deliberately absent: redirects (the
 //! guest sees them and asks again, which is checked again), cookies, decompression, proxies from the environment.
+//! A grant may add headers that the guest never sees (`headers.rs`), and have requests tried again (`retry.rs`).
 //!
 //! Each [`Egress`] has a pool of its own, so that no connection of one workload ever carries a request of another.
 
@@ -14,33 +15,41 @@ use std::{
 };
 
 use futures::future::{Either, select};
-use http::{Request, Response, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::BodyExt;
+use hyper::body::Incoming;
 use hyper_rustls::{ConfigBuilderExt, HttpsConnector};
 use hyper_util::{
     client::legacy::{Client, connect::capture_connection},
     rt::{TokioExecutor, TokioTimer},
 };
 use rustls::ClientConfig;
-use samara_model::{Body, Capability, HttpGrant};
+use samara_model::{Body, Capability, HeaderRule, HttpGrant, MAX_HTTP_RETRIES};
 use samara_telemetry::{Span, Watch};
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, sleep, timeout, timeout_at},
+};
 
 use crate::{Denial, Recorder};
 
 mod body;
 mod connect;
 mod error;
+mod headers;
 mod request;
+mod retry;
 #[cfg(test)]
 mod tests;
 
 pub use connect::{Resolver, SystemResolver};
 pub use error::EgressError;
+pub use headers::AddedHeaders;
 
-use body::Timed;
+use body::{End, Timed};
 use connect::{Connecting, Connector};
 use request::{HeadLimits, Origin};
+use retry::{Budget, Repeatable, may_end_better};
 
 /// The smallest buffer the client reads heads into.
 const MIN_HEAD_BYTES: usize = 8 << 10;
@@ -76,6 +85,12 @@ pub struct EgressPolicy {
     pub first_byte: Duration,
     /// Time between two pieces of a response's body; the most a guest may ask for.
     pub between_bytes: Duration,
+    /// Time for all of a request, retries and the response's body included; `None` is unbounded.
+    pub total: Option<Duration>,
+    /// How often a request that may be repeated is tried again, at most; all of a workload's retries together have a budget.
+    pub retries: u32,
+    /// The headers of the grant, opened. While they are `None`, requests to an origin that has some are refused.
+    pub headers: Option<Arc<AddedHeaders>>,
     /// How long an idle connection is kept.
     pub idle: Duration,
     /// Idle connections kept per origin.
@@ -89,22 +104,30 @@ pub struct EgressPolicy {
 }
 
 impl EgressPolicy {
-    /// The defaults around a grant.
+    /// The defaults around a grant, or less where the grant says so.
     pub fn new(grant: HttpGrant, recorder: Arc<dyn Recorder>) -> Self {
+        let time = |granted: Option<Duration>, most: Duration| granted.map_or(most, |granted| granted.min(most));
+        let number = |granted: Option<u32>, most: usize| {
+            granted.map_or(most, |granted| usize::try_from(granted).unwrap_or(usize::MAX).min(most))
+        };
+        let (times, pool) = (grant.timeouts, grant.pool);
         Self {
-            grant,
             recorder,
             resolver: Arc::new(SystemResolver),
             tls: None,
             lookup: Duration::from_secs(10),
-            connect: Duration::from_secs(30),
-            first_byte: Duration::from_secs(600),
-            between_bytes: Duration::from_secs(600),
-            idle: Duration::from_secs(30),
-            idle_per_origin: 16,
-            connections: 256,
+            connect: time(times.connect, Duration::from_secs(30)),
+            first_byte: time(times.first_byte, Duration::from_secs(600)),
+            between_bytes: time(times.between_bytes, Duration::from_secs(600)),
+            total: times.total,
+            retries: grant.retries.min(MAX_HTTP_RETRIES),
+            headers: None,
+            idle: time(pool.idle_time, Duration::from_secs(30)),
+            idle_per_origin: number(pool.idle, 16),
+            connections: number(pool.connections, 256),
             head_bytes: 64 << 10,
             head_fields: 128,
+            grant,
         }
     }
 }
@@ -123,6 +146,7 @@ const TLS_SESSIONS: usize = 64;
 pub struct Egress {
     policy: EgressPolicy,
     connecting: Arc<Connecting>,
+    budget: Budget,
     /// Made for the first request: reading the certificate authorities takes longer than most guests need to start.
     client: OnceLock<Client<HttpsConnector<Connector>, Body>>,
 }
@@ -150,7 +174,7 @@ impl Egress {
             lookup: policy.lookup,
             connect: policy.connect,
         });
-        Self { policy, connecting, client: OnceLock::new() }
+        Self { policy, connecting, budget: Budget::default(), client: OnceLock::new() }
     }
 
     fn client(&self) -> &Client<HttpsConnector<Connector>, Body> {
@@ -209,8 +233,50 @@ impl Egress {
         span.hand_on(request.headers_mut());
         let head = HeadLimits { bytes: self.policy.head_bytes, fields: self.policy.head_fields };
         request::prepare(&mut request, &origin, head)?;
-        let at_most = |asked: Option<Duration>, limit: Duration| asked.map_or(limit, |asked| asked.min(limit));
+        self.add_headers(&origin, request.headers_mut()).await?;
+        let between = at_most(asked.between_bytes, self.policy.between_bytes);
+        let end = self
+            .policy
+            .total
+            .and_then(|total| Some(End { at: Instant::now().checked_add(total)?, total, origin: origin.to_string() }));
+        let attempts = self.attempts(request, asked, span);
+        let mut response = match &end {
+            Some(end) => timeout_at(end.at, attempts).await.map_err(|_| EgressError::ResponseTimeout)?,
+            None => attempts.await,
+        }?;
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return Err(EgressError::UpgradeFailed);
+        }
+        request::remove_hop_by_hop(response.headers_mut());
+        Ok(response.map(|incoming| Timed::new(incoming, between, end).boxed_unsync()))
+    }
 
+    /// Sends a request, and again as long as that is allowed and may help.
+    async fn attempts(
+        &self,
+        request: Request<Body>,
+        asked: Timeouts,
+        span: &Span,
+    ) -> Result<Response<Incoming>, EgressError> {
+        let retries = self.policy.retries;
+        let repeatable = if retries == 0 { None } else { Repeatable::of(&request) };
+        self.budget.request();
+        let mut outcome = self.attempt(request, asked).await;
+        let Some(repeatable) = repeatable else { return outcome };
+        for retry in 0..retries {
+            if !may_end_better(&outcome) || !self.budget.retry() {
+                break;
+            }
+            // A response that is not read closes its connection.
+            drop(outcome);
+            sleep(retry::pause(retry)).await;
+            span.set("http.request.resend_count", i64::from(retry) + 1);
+            outcome = self.attempt(repeatable.again(), asked).await;
+        }
+        outcome
+    }
+
+    async fn attempt(&self, mut request: Request<Body>, asked: Timeouts) -> Result<Response<Incoming>, EgressError> {
         let mut captured = capture_connection(&mut request);
         let mut response = pin!(self.client().request(request));
         let connected = pin!(async {
@@ -226,13 +292,19 @@ impl Egress {
                 timeout(first_byte, response).await.map_err(|_| EgressError::ResponseTimeout)?
             }
         };
-        let mut response = response.map_err(|error| self.meaning(&error))?;
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return Err(EgressError::UpgradeFailed);
+        response.map_err(|error| self.meaning(&error))
+    }
+
+    /// Adds what the grant has for the origin, or refuses the request rather than sending it without.
+    async fn add_headers(&self, origin: &Origin, headers: &mut HeaderMap) -> Result<(), EgressError> {
+        let has_some = |rule: &HeaderRule| rule.origin.matches(origin.scheme(), &origin.host, origin.port);
+        match &self.policy.headers {
+            Some(added) => added.add(origin, headers).await,
+            None if self.policy.grant.headers.iter().any(has_some) => {
+                Err(EgressError::Internal(format!("the headers of `{origin}` were not opened")))
+            }
+            None => Ok(()),
         }
-        request::remove_hop_by_hop(response.headers_mut());
-        let between = at_most(asked.between_bytes, self.policy.between_bytes);
-        Ok(response.map(|incoming| Timed::new(incoming, between).boxed_unsync()))
     }
 
     /// Whether the grant includes an origin, before it is known where that leads.
@@ -252,4 +324,9 @@ impl Egress {
         let (bytes, fields) = (self.policy.head_bytes as u64, self.policy.head_fields as u64);
         EgressError::find(error, &EgressError::ResponseHeaderSize { bytes, fields })
     }
+}
+
+/// What a guest asks for, if it is allowed that much.
+fn at_most(asked: Option<Duration>, limit: Duration) -> Duration {
+    asked.map_or(limit, |asked| asked.min(limit))
 }

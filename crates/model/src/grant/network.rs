@@ -42,6 +42,11 @@ pub struct OriginRule {
 }
 
 impl OriginRule {
+    /// Orders rules from those that many origins match to those that one does.
+    pub fn specificity(&self) -> (bool, usize) {
+        (!self.below, self.host.len())
+    }
+
     /// Whether every origin of another rule is one of this rule's.
     pub fn covers(&self, other: &Self) -> bool {
         self == other || !other.below && self.matches(&other.scheme, &other.host, other.port)

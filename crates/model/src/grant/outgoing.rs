@@ -95,7 +95,12 @@ fn reference(text: &str) -> Result<HeaderPiece, ParseGrantError> {
     match text.strip_prefix("secret:") {
         Some("") => Err(ParseGrantError("`secret:` names no secret; write `secret:API_KEY`".to_owned())),
         Some(name) => Ok(HeaderPiece::Secret(name.to_owned())),
-        None => text.parse().map(HeaderPiece::Source),
+        None => match text.parse()? {
+            ValueSource::Directory(_) => {
+                Err(ParseGrantError("a folder is no single secret; write `file:./path`".to_owned()))
+            }
+            source => Ok(HeaderPiece::Source(source)),
+        },
     }
 }
 
@@ -188,7 +193,16 @@ mod tests {
 
     #[test]
     fn values_that_do_not_parse_are_not_repeated() {
-        for bad in ["${hunter2}", "${secret:", "secret:", "env:", "Bearer ${", "hunter2\n", "hunter2\0${env:A}"] {
+        for bad in [
+            "${hunter2}",
+            "${secret:",
+            "secret:",
+            "env:",
+            "Bearer ${",
+            "dir:/hunter2",
+            "hunter2\n",
+            "hunter2\0${env:A}",
+        ] {
             let error = bad.parse::<HeaderTemplate>().unwrap_err().to_string();
             assert!(error.contains("write ") && !error.contains("hunter2"), "{bad}: {error}");
         }

@@ -1,6 +1,7 @@
 //! The way out, tried against real servers on loopback: what is refused, what gets through, and what a bad server does.
 
 mod grant;
+mod outgoing;
 mod server;
 mod time;
 mod tls;
