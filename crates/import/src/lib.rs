@@ -21,6 +21,7 @@ mod note;
 mod place;
 pub mod spin;
 mod toml_text;
+pub mod wadm;
 mod write;
 mod yaml_text;
 
@@ -117,7 +118,8 @@ pub fn import(text: &str, file: &Path, options: &Options) -> Result<Imported, Ma
     match detect(text) {
         Some(Format::Spin) => spin::import(text, file, options),
         Some(Format::LockedSpin) => spin::import_locked(text, file, options),
-        _ => Err(refuse(
+        Some(Format::Wadm) => wadm::import(text, file, options),
+        None => Err(refuse(
             file,
             Position { line: 1, column: 1 },
             "this is no manifest that can be converted; a `spin.toml` has `spin_manifest_version`, a wasmCloud application `apiVersion: core.oam.dev/v1beta1`",

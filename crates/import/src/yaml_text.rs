@@ -51,7 +51,10 @@ pub(crate) fn read(text: &str, file: &Path) -> Result<Vec<Node>, ManifestErrors>
             line: whole(location.line()),
             column: whole(location.column()),
         });
-        refuse(file, at, error.without_snippet().to_string())
+        // The position is told in front.
+        let message = error.without_snippet().to_string();
+        let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(message, _)| message);
+        refuse(file, at, message)
     })?;
     Ok(documents.into_iter().filter(|node| node.value != Value::Null).collect())
 }

@@ -81,7 +81,58 @@ fn many_of_everything_ends_soon() {
 #[test]
 fn every_beginning_of_a_manifest_is_read_or_refused() {
     let spin = super::spin::everything();
-    for (end, _) in spin.char_indices() {
-        drop(import(&spin[..end], Path::new("in"), &Options::default()));
+    let wadm = super::wadm::everything();
+    for text in [spin, wadm] {
+        for (end, _) in text.char_indices() {
+            drop(import(&text[..end], Path::new("in"), &Options::default()));
+        }
     }
+}
+
+#[test]
+fn yaml_that_multiplies_is_refused_with_a_line() {
+    let head = "apiVersion: core.oam.dev/v1beta1\nkind: Application\n";
+    let mut bomb = format!("{head}a: &a [x, x, x, x, x, x, x, x, x]\n");
+    for level in 'b'..='z' {
+        let before = char::from_u32(u32::from(level) - 1).unwrap();
+        let list = vec![format!("*{before}"); 9].join(", ");
+        bomb += &format!("{level}: &{level} [{list}]\n");
+    }
+    let told = refused(&bomb);
+    assert!(told.starts_with("in:") && !told.starts_with("in:0:"), "{told}");
+    let own = format!("{head}a: &a [*a]\n");
+    assert!(refused(&own).starts_with("in:3:"), "{}", refused(&own));
+    for bad in [
+        format!("{head}x: {}", "[".repeat(100_000)),
+        format!("{head}{}", "- ".repeat(100_000)),
+        format!("{head}{}", "---\n".repeat(10_000)),
+        format!("{head}x: [{}]", "1, ".repeat(200_000)),
+        format!("{head}x: 1\nx: 2"),
+        format!("{head}? [a, b]\n: c"),
+        format!("{head}\tx: 1"),
+        format!("{head}x: 'open"),
+        format!("{head}x: *nobody"),
+    ] {
+        let told = refused(&bad);
+        assert!(told.starts_with("in:"), "{told}");
+        assert!(told.len() < 600, "{told}");
+    }
+}
+
+#[test]
+fn an_application_without_its_parts_is_an_app_without_them() {
+    for input in [
+        "kind: Application # core.oam.dev/v1beta1",
+        "kind: Application # core.oam.dev/v1beta1\nmetadata: 1\nspec: []",
+        "kind: Application # core.oam.dev/v1beta1\nspec: { components: { a: b } }",
+        "kind: Application # core.oam.dev/v1beta1\nspec: { components: [1, null, [], {}, { type: component }, { type: capability, traits: [1, { type: link }, { type: link, properties: { target: 1 } }] }] }",
+    ] {
+        let imported = read(input);
+        assert_eq!(imported.app.name, "app");
+        assert!(imported.app.workloads.is_empty());
+    }
+    assert_eq!(
+        refused("kind: List # core.oam.dev/"),
+        "in:1:1: there is no `kind: Application` in it, which is what can be converted"
+    );
 }

@@ -2,6 +2,7 @@
 
 mod hostile;
 mod spin;
+mod wadm;
 
 use std::{collections::BTreeSet, path::Path};
 
