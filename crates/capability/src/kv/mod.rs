@@ -20,6 +20,7 @@ mod granted;
 mod measure;
 mod memory;
 mod number;
+mod redb;
 mod settings;
 mod store;
 #[cfg(test)]
@@ -37,7 +38,7 @@ pub use watch::{Change, WATCH_QUEUE, WATCHERS, Watch};
 pub const TTL_MAX: Duration = Duration::from_hours(100 * 365 * 24);
 
 /// Every provider. A new one is one file and one line here.
-pub const PROVIDERS: &[&dyn Provider] = &[&memory::Memory];
+pub const PROVIDERS: &[&dyn Provider] = &[&memory::Memory, &redb::Redb];
 
 /// A key-value store that is open: shared by all calls of all workloads it is granted to.
 ///

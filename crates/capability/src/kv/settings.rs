@@ -6,8 +6,7 @@ use samara_model::{format_bytes, format_duration, parse_bytes, parse_duration};
 
 use super::KvError;
 
-/// How long a server may take to answer, unless a store's `timeout` says otherwise.
-#[allow(dead_code, reason = "only servers are waited for")]
+/// How long a server or a disk may take to answer, unless a store's `timeout` says otherwise.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The table of one store, and the scheme whose settings are expected in it.
@@ -38,7 +37,6 @@ impl<'a> Settings<'a> {
     }
 
     /// A length of time, which is not nothing.
-    #[allow(dead_code, reason = "only servers are waited for")]
     pub(super) fn duration(&self, name: &str, default: Duration) -> Result<Duration, KvError> {
         let example = format!("a duration such as \"{}\"", format_duration(default));
         let Some(text) = self.text(name, &example)? else { return Ok(default) };
