@@ -1,0 +1,154 @@
+//! What can be told of a statement by its text: its first word.
+//!
+//! Nothing here parses SQL, and nothing is kept apart by it: that is the databases' work. The first word tells whether a
+//! statement belongs to a transaction's frame (`begin`, `commit`), which is not sent as a statement but done by
+//! [`Sql::begin`](super::Sql::begin), because connections are shared.
+
+use super::SqlError;
+
+/// Statements that open, close or divide transactions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Frame {
+    /// `begin`, `start transaction`.
+    Begin,
+    /// `commit`, `end`.
+    Commit,
+    /// `rollback` and `abort`, but not `rollback to`.
+    Rollback,
+}
+
+/// The frame that a statement is, if it is one.
+pub(super) fn frame(text: &str) -> Option<Frame> {
+    let (first, rest) = word(text);
+    let is = |expected: &str| first.eq_ignore_ascii_case(expected);
+    if is("begin") || is("start") {
+        return Some(Frame::Begin);
+    }
+    if is("commit") || is("end") {
+        return Some(Frame::Commit);
+    }
+    if is("abort") {
+        return Some(Frame::Rollback);
+    }
+    // `rollback [transaction | work] to [savepoint] x` stays inside.
+    let (mut second, rest) = word(rest);
+    if second.eq_ignore_ascii_case("transaction") || second.eq_ignore_ascii_case("work") {
+        second = word(rest).0;
+    }
+    (is("rollback") && !second.eq_ignore_ascii_case("to")).then_some(Frame::Rollback)
+}
+
+/// Checks what every database would choke on, and that the statement is not the frame of a transaction.
+///
+/// # Errors
+/// There is no statement, it holds a NUL, or it is a frame.
+pub(super) fn check(text: &str) -> Result<(), SqlError> {
+    if text.contains('\0') {
+        return Err(SqlError::Refused("a statement has no NUL in it; give it as a parameter".to_owned()));
+    }
+    if blank(text).is_empty() {
+        return Err(SqlError::Refused("the statement is empty".to_owned()));
+    }
+    match frame(text) {
+        None => Ok(()),
+        Some(_) => Err(SqlError::Refused(
+            "connections are shared, so that a statement cannot begin or end a transaction; ask for one".to_owned(),
+        )),
+    }
+}
+
+/// Whether a statement probably only reads. A guess, to send it to where it likely belongs.
+pub(super) fn reads(text: &str) -> bool {
+    let (first, _) = word(text);
+    ["select", "values", "with", "explain", "pragma"].iter().any(|word| first.eq_ignore_ascii_case(word))
+}
+
+/// Whether a statement adds rows, so that the number of the last one says something. `with` may lead to anything.
+pub(super) fn may_insert(text: &str) -> bool {
+    let (first, _) = word(text);
+    ["insert", "replace", "with"].iter().any(|word| first.eq_ignore_ascii_case(word))
+}
+
+/// The first word, and what follows it.
+fn word(text: &str) -> (&str, &str) {
+    let text = blank(text);
+    let end = text.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(text.len());
+    text.split_at(end)
+}
+
+/// The text without the space, comments and semicolons before its first word.
+fn blank(mut text: &str) -> &str {
+    loop {
+        text = text.trim_start_matches(|c: char| c.is_whitespace() || c == ';' || c == '\u{feff}');
+        if let Some(comment) = text.strip_prefix("--") {
+            text = comment.split_once('\n').map_or("", |(_, rest)| rest);
+        } else if let Some(comment) = text.strip_prefix("/*") {
+            text = after_comment(comment);
+        } else {
+            return text;
+        }
+    }
+}
+
+/// What follows a comment. PostgreSQL's nest and SQLite's do not; taken as nested, one of SQLite's can only hide what follows
+/// from us, and SQLite's authorizer looks again.
+fn after_comment(mut text: &str) -> &str {
+    let mut depth = 1_u32;
+    while depth > 0 {
+        let Some(mark) = text.find(['*', '/']) else { return "" };
+        let (_, rest) = text.split_at(mark);
+        let (step, length) = match rest.get(..2) {
+            Some("*/") => (-1, 2),
+            Some("/*") => (1, 2),
+            _ => (0, 1),
+        };
+        depth = depth.saturating_add_signed(step);
+        text = rest.get(length..).unwrap_or_default();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check_frame(text: &str, expected: Option<Frame>) {
+        assert_eq!(frame(text), expected, "{text}");
+    }
+
+    #[test]
+    fn the_frame_of_a_transaction_is_known_by_its_words() {
+        check_frame("BEGIN", Some(Frame::Begin));
+        check_frame(" ;; begin immediate;", Some(Frame::Begin));
+        check_frame("-- x\n/* y /* z */ */ Start Transaction read only", Some(Frame::Begin));
+        check_frame("commit;", Some(Frame::Commit));
+        check_frame("END TRANSACTION", Some(Frame::Commit));
+        check_frame("rollback", Some(Frame::Rollback));
+        check_frame("abort", Some(Frame::Rollback));
+        check_frame("rollback to savepoint x", None);
+        check_frame("rollback transaction to x", None);
+        check_frame("rollback work", Some(Frame::Rollback));
+        check_frame("select 'begin'", None);
+        check_frame("beginning", None);
+        check_frame("savepoint x", None);
+        check_frame("", None);
+    }
+
+    #[test]
+    fn what_is_no_statement_is_refused() {
+        for text in ["", " \n;", "-- only a comment", "/* no end", "/* a */ -- b", "select '\0'", "begin", "Commit"] {
+            assert!(matches!(check(text), Err(SqlError::Refused(_))), "{text:?}");
+        }
+        for text in ["select 1", "(select 1)", "-- a\nselect 1", "/**/select 1", "é"] {
+            assert_eq!(check(text), Ok(()), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn statements_that_add_rows_are_known() {
+        assert!(
+            may_insert("Insert into t values (1)") && may_insert("replace into t") && may_insert("with a as (b) x")
+        );
+        assert!(!may_insert("update t set a = 1") && !may_insert("select 1"));
+    }
+}
