@@ -21,6 +21,8 @@ mod measure;
 mod memory;
 mod number;
 mod redb;
+#[cfg(feature = "redis")]
+mod redis;
 mod settings;
 mod store;
 #[cfg(test)]
@@ -38,7 +40,17 @@ pub use watch::{Change, WATCH_QUEUE, WATCHERS, Watch};
 pub const TTL_MAX: Duration = Duration::from_hours(100 * 365 * 24);
 
 /// Every provider. A new one is one file and one line here.
-pub const PROVIDERS: &[&dyn Provider] = &[&memory::Memory, &redb::Redb];
+pub const PROVIDERS: &[&dyn Provider] = &[
+    &memory::Memory,
+    &redb::Redb,
+    #[cfg(feature = "redis")]
+    &redis::Redis("redis"),
+    #[cfg(feature = "redis")]
+    &redis::Redis("rediss"),
+];
+
+/// Schemes whose client may be left out of the binary, and the cargo feature that has it.
+const FEATURES: &[(&str, &str)] = &[("redis", "redis"), ("rediss", "redis"), ("nats", "nats")];
 
 /// A key-value store that is open: shared by all calls of all workloads it is granted to.
 ///
@@ -289,6 +301,13 @@ impl Opener for NoWorkloads {
 pub async fn open(url: &str, settings: &toml::Table, opener: &dyn Opener) -> Result<Arc<dyn KeyValue>, KvError> {
     let scheme = url.split_once(':').map_or(url, |(scheme, _)| scheme);
     let Some(provider) = PROVIDERS.iter().find(|provider| provider.scheme() == scheme) else {
+        // What is not a scheme may be a password, or worse.
+        let scheme = crate::without_credentials(scheme);
+        if let Some((_, feature)) = FEATURES.iter().find(|(known, _)| *known == scheme) {
+            return Err(KvError::Configuration(format!(
+                "`{scheme}:` is left out of this binary; build it with the cargo feature `{feature}`"
+            )));
+        }
         let known = PROVIDERS.iter().map(|provider| provider.scheme()).collect::<Vec<_>>().join(", ");
         return Err(KvError::Configuration(format!("no key-value provider for `{scheme}:`; known schemes: {known}")));
     };

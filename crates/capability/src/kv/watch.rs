@@ -125,7 +125,7 @@ impl Hub {
     }
 
     /// Nobody knows what happened in between.
-    #[allow(dead_code, reason = "only servers go out of reach")]
+    #[cfg(any(feature = "redis", feature = "nats"))]
     pub(super) fn missed(&self) {
         for watcher in &*self.watchers.read() {
             watcher.lose();

@@ -12,6 +12,7 @@
     reason = "tests may fail fast"
 )]
 
+mod kv;
 #[cfg(feature = "external-tests")]
 #[allow(dead_code, reason = "weather that only some capabilities are tested in")]
 mod servers;
