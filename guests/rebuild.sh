@@ -25,6 +25,9 @@ http-kit     wasi_http  cargo wasm32-wasip2
 http-p3      wasi_http  cargo wasm32-wasip2
 wstd-hello   wasi_http  cargo wasm32-wasip2
 spin7-hello  wasi_http  cargo wasm32-wasip2
+spin3-kit    wasi_http  cargo wasm32-wasip1
+spin7-kit    wasi_http  cargo wasm32-wasip2
+wasmcloud-kit wasi_http cargo wasm32-wasip2
 add          function   cargo wasm32-unknown-unknown
 shapes       function   cargo wasm32-wasip2
 kv-draft2    function   cargo wasm32-wasip2

@@ -8,6 +8,7 @@
 //! input; what is not WebAssembly is a [`ReadError`] that says where and what.
 
 mod component;
+mod componentize;
 mod cost;
 mod display;
 mod error;
@@ -23,6 +24,7 @@ mod report;
 mod strip;
 pub mod text;
 
+pub use componentize::{ComponentizeError, componentize};
 pub use cost::CompileEstimate;
 pub use error::ReadError;
 pub use feature::{FEATURES, FeatureName, Features};

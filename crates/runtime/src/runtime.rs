@@ -187,8 +187,14 @@ impl Runtime {
     /// `Fault::Config` names what is refused and what would fix it.
     pub async fn load(self: &Arc<Self>, definition: Definition) -> Result<Arc<Workload>, Fault> {
         let id = &definition.id;
-        let module = self.compiler.read(&definition.bytes).await?;
-        let module = module.map_err(|error| Fault::Config(format!("workload `{id}`: {error}")))?;
+        let refused = |why: &dyn fmt::Display| Fault::Config(format!("workload `{id}`: {why}"));
+        let mut module = self.compiler.read(&definition.bytes).await?.map_err(|error| refused(&error))?;
+        let digest = module.sha256.clone();
+        let mut bytes = definition.bytes.clone();
+        if module.becomes_component() {
+            bytes = self.compiler.componentize(module, bytes).await?.map_err(|error| refused(&error))?;
+            module = self.compiler.read(&bytes).await?.map_err(|error| refused(&error))?;
+        }
         let (contract, fit) = choose(self.contracts, &module, definition.contract.as_deref(), &definition.shapes)
             .map_err(|why| Fault::Config(format!("workload `{id}`: {why}")))?;
         let mut warnings = check_needs(contract, &module, &definition)?;
@@ -209,7 +215,7 @@ impl Runtime {
             id: id.clone(),
             concurrency: contract.code_kind(&module).concurrency,
             pooled: on_demand.is_none(),
-            bytes: definition.bytes,
+            bytes,
             module,
             contract,
             shape: fit.shape,
@@ -229,7 +235,7 @@ impl Runtime {
         );
         let workload = Arc::new(Workload {
             id: id.clone(),
-            digest: material.module.sha256.clone(),
+            digest,
             contract,
             shape: fit.shape,
             pooled: material.pooled,

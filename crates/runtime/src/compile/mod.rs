@@ -36,7 +36,7 @@ use futures::{
     future::{BoxFuture, Shared, WeakShared},
 };
 use parking_lot::Mutex;
-use samara_inspect::{CompileEstimate, Encoding, Module, ReadError, Report};
+use samara_inspect::{CompileEstimate, ComponentizeError, Encoding, Module, ReadError, Report};
 use samara_model::{Fault, format_bytes, format_duration};
 use samara_telemetry::HostMetrics;
 use tokio::sync::Semaphore;
@@ -233,6 +233,18 @@ impl Compiler {
         }
         let (inner, bytes) = (Arc::clone(&self.inner), bytes.clone());
         blocking(move || inner.read(&bytes)).await
+    }
+
+    /// The component that a core module was built to become.
+    ///
+    /// # Errors
+    /// The outer: this process cannot do it. The inner: the module does not fit its own type.
+    pub async fn componentize(
+        &self,
+        module: Module,
+        bytes: Bytes,
+    ) -> Result<Result<Bytes, ComponentizeError>, CompileError> {
+        blocking(move || samara_inspect::componentize(&module, &bytes).map(Bytes::from)).await
     }
 
     /// The code of `module`, whose bytes are `bytes`, for `engine`: from the cache, or compiled.

@@ -54,10 +54,15 @@ impl InspectArgs {
         }
         let (bytes, provenance) = self.bytes()?;
         let module = Module::read(&bytes).map_err(|error| broken(&self.file, &error))?;
-        let mut report = Report::new(&bytes, &module, opinions(contracts, &module));
+        let (loaded, remark) = as_loaded(&module, &bytes);
+        let loaded = loaded.as_ref().unwrap_or(&module);
+        let mut report = Report::new(&bytes, &module, opinions(contracts, loaded));
         report.set_title(shown_name(&self.file));
-        if let Ok((contract, _)) = choose(contracts, &module, None, Shape::ALL) {
-            report.set_needs(contract.needs(&module));
+        if let Ok((contract, _)) = choose(contracts, loaded, None, Shape::ALL) {
+            report.set_needs(contract.needs(loaded));
+        }
+        if let Some(remark) = remark {
+            report.warn(remark);
         }
         if let Some(warning) = outgrows_the_pool(&module) {
             report.warn(warning);
@@ -148,6 +153,24 @@ fn opinions(contracts: Contracts, module: &Module) -> Vec<Verdict> {
         chosen: chosen(fit.shape) == Some(contract.name()),
     };
     verdicts(contracts, module).into_iter().map(verdict).collect()
+}
+
+/// The component that a core module becomes when it is loaded, if its SDK meant it to; and what to say about that.
+fn as_loaded(module: &Module, bytes: &[u8]) -> (Option<Module>, Option<String>) {
+    if !module.becomes_component() {
+        return (None, None);
+    }
+    let component = match samara_inspect::componentize(module, bytes) {
+        Ok(component) => component,
+        Err(error) => return (None, Some(error.to_string())),
+    };
+    match Module::read(&component) {
+        Ok(component) => {
+            let remark = "it becomes a component when it is loaded: what it fits and needs is the component's";
+            (Some(component), Some(remark.to_owned()))
+        }
+        Err(error) => (None, Some(format!("the component it becomes when it is loaded cannot be read: {error}"))),
+    }
 }
 
 /// A module that does not fit a slot of the pool still runs, more slowly.

@@ -11,6 +11,8 @@ use samara_runtime::Guest;
 use wasmtime::component::Linker;
 
 mod key_value;
+#[cfg(test)]
+mod tests;
 mod variables;
 
 /// Links them; those with async functions only where the engine can run these.
