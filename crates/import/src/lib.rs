@@ -102,11 +102,16 @@ pub fn detect(text: &str) -> Option<Format> {
         Some(Format::LockedSpin)
     } else if !is_json && (starts("spin_manifest_version") || starts("spin_version")) {
         Some(Format::Spin)
-    } else if text.contains("core.oam.dev/") {
+    } else if text.lines().any(says_oam) {
         Some(Format::Wadm)
     } else {
         None
     }
+}
+
+/// Whether a line gives the version of the Open Application Model, in YAML or in JSON.
+fn says_oam(line: &str) -> bool {
+    line.contains("core.oam.dev/") && line.contains("apiVersion") && !line.trim_start().starts_with('#')
 }
 
 /// Reads a manifest of any known format; `file` names it in messages and notes.

@@ -122,17 +122,17 @@ fn yaml_that_multiplies_is_refused_with_a_line() {
 #[test]
 fn an_application_without_its_parts_is_an_app_without_them() {
     for input in [
-        "kind: Application # core.oam.dev/v1beta1",
-        "kind: Application # core.oam.dev/v1beta1\nmetadata: 1\nspec: []",
-        "kind: Application # core.oam.dev/v1beta1\nspec: { components: { a: b } }",
-        "kind: Application # core.oam.dev/v1beta1\nspec: { components: [1, null, [], {}, { type: component }, { type: capability, traits: [1, { type: link }, { type: link, properties: { target: 1 } }] }] }",
+        "apiVersion: core.oam.dev/v1beta1\nkind: Application",
+        "apiVersion: core.oam.dev/v1beta1\nkind: Application\nmetadata: 1\nspec: []",
+        "apiVersion: core.oam.dev/v1beta1\nkind: Application\nspec: { components: { a: b } }",
+        "apiVersion: core.oam.dev/v1beta1\nkind: Application\nspec: { components: [1, null, [], {}, { type: component }, { type: capability, traits: [1, { type: link }, { type: link, properties: { target: 1 } }] }] }",
     ] {
         let imported = read(input);
         assert_eq!(imported.app.name, "app");
         assert!(imported.app.workloads.is_empty());
     }
     assert_eq!(
-        refused("kind: List # core.oam.dev/"),
+        refused("apiVersion: core.oam.dev/v1beta1\nkind: List"),
         "in:1:1: there is no `kind: Application` in it, which is what can be converted"
     );
 }

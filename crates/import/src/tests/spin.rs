@@ -307,6 +307,16 @@ const ROWS_2: &[Row] = &[
         notes: &[("changed", "component.c.allowed_outbound_hosts[1]", "of a private network")],
     },
     Row {
+        keys: &["component.*.allowed_outbound_hosts", "component.*.allowed_http_hosts"],
+        input: "component.c.source = \"c.wasm\"\ncomponent.c.allowed_outbound_hosts = [\"https://*:*\", \"*://e.example:99\"]\ncomponent.d.source = \"d.wasm\"\ncomponent.d.allowed_http_hosts = [\"insecure:allow-all\"]",
+        lines: &[
+            "http = [\"https://*:*\", \"http://e.example:99\", \"https://e.example:99\"]",
+            "net = { connect = [\"e.example:99\"] }",
+            "http = [\"http://*:*\", \"https://*:*\"]",
+        ],
+        notes: &[],
+    },
+    Row {
         keys: &["component.*.allowed_outbound_hosts"],
         input: "component.c.source = \"c.wasm\"\nvariables.db = { default = \"pg.example\" }\nvariables.late = { required = true }\ncomponent.c.allowed_outbound_hosts = [\"postgres://{{ db }}\", \"redis://u:hunter2@r.example:6379\", \"https://{{ late }}\", \"{{ late }}\"]",
         lines: &[

@@ -246,8 +246,8 @@ const ROWS: &[Row] = &[
     Row {
         keys: &["http-client"],
         input: "  - name: cart\n    type: component\n    properties: { image: r.example/cart:1 }\n    traits:\n    - type: link\n      properties: { namespace: wasi, package: http, interfaces: [outgoing-handler], target: { name: client } }\n  - { name: client, type: capability, properties: { image: 'ghcr.example/http-client:0.12.0' } }\n",
-        lines: &[],
-        notes: &[("lost", "spec.components[0].traits[0]", "there it may ask every host")],
+        lines: &["http = [\"https://*\", \"http://*\"]"],
+        notes: &[("changed", "spec.components[0].traits[0]", "every public host")],
     },
     Row {
         keys: &["blobstore-fs.root", "blobstore-nats"],

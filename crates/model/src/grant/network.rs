@@ -32,35 +32,71 @@ impl HttpGrant {
     }
 }
 
-/// One origin, or all below a domain: `https://api.example`, `https://*.cdn.example:8443`, `http://127.0.0.1:9000`.
+/// One origin, all below a domain, or all of a scheme: `https://api.example`, `https://*.cdn.example:8443`,
+/// `http://127.0.0.1:9000`, `https://*`, `https://*:*`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OriginRule {
     scheme: String,
-    host: String,
-    below: bool,
-    port: u16,
+    host: HostRule,
+    /// `None` is any.
+    port: Option<u16>,
+}
+
+/// Which hosts a rule is about; names are in lower case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum HostRule {
+    Named(String),
+    Below(String),
+    Any,
+}
+
+impl HostRule {
+    fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Any, _) => true,
+            (Self::Below(domain), Self::Named(host)) => is_below(host, domain),
+            (Self::Below(domain), Self::Below(other)) => domain == other || is_below(other, domain),
+            (Self::Named(name), Self::Named(other)) => name == other,
+            _ => false,
+        }
+    }
+}
+
+fn is_below(host: &str, domain: &str) -> bool {
+    host.strip_suffix(domain).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
 }
 
 impl OriginRule {
     /// Orders rules from those that many origins match to those that one does.
-    pub fn specificity(&self) -> (bool, usize) {
-        (!self.below, self.host.len())
+    pub fn specificity(&self) -> (u8, usize, bool) {
+        let (kind, length) = match &self.host {
+            HostRule::Any => (0, 0),
+            HostRule::Below(domain) => (1, domain.len()),
+            HostRule::Named(host) => (2, host.len()),
+        };
+        (kind, length, self.port.is_some())
+    }
+
+    /// Whether it is about every host of a scheme.
+    pub fn is_any_host(&self) -> bool {
+        self.host == HostRule::Any
     }
 
     /// Whether every origin of another rule is one of this rule's.
     pub fn covers(&self, other: &Self) -> bool {
-        self == other || !other.below && self.matches(&other.scheme, &other.host, other.port)
+        let port = self.port.is_none() || self.port == other.port;
+        self.scheme == other.scheme && port && self.host.covers(&other.host)
     }
 
     /// Whether the origin is this rule's, or below its wildcard. Hosts compare without case.
     pub fn matches(&self, scheme: &str, host: &str, port: u16) -> bool {
         let host = host.trim_start_matches('[').trim_end_matches(']').trim_end_matches('.').to_ascii_lowercase();
-        let host_matches = if self.below {
-            host.strip_suffix(self.host.as_str()).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
-        } else {
-            host == self.host
+        let host_matches = match &self.host {
+            HostRule::Any => !host.is_empty(),
+            HostRule::Below(domain) => is_below(&host, domain),
+            HostRule::Named(name) => host == *name,
         };
-        self.scheme.eq_ignore_ascii_case(scheme) && self.port == port && host_matches
+        self.scheme.eq_ignore_ascii_case(scheme) && self.port.is_none_or(|own| own == port) && host_matches
     }
 }
 
@@ -73,8 +109,9 @@ impl FromStr for OriginRule {
                 "`{text}` is not an origin: {why}; write `https://host`, `https://*.host` or `http://host:port`"
             ))
         };
-        let uri =
-            text.replacen("://*.", "://wildcard-label.", 1).parse::<http::Uri>().map_err(|e| refuse(&e.to_string()))?;
+        let (origin, any_port) = text.strip_suffix(":*").map_or((text, false), |origin| (origin, true));
+        let uri = origin.replacen("://*", "://wildcard-label", 1).parse::<http::Uri>();
+        let uri = uri.map_err(|error| refuse(&error.to_string()))?;
         let scheme = uri.scheme_str().ok_or_else(|| refuse("it has no scheme"))?;
         let default_port = match scheme {
             "http" => 80,
@@ -89,31 +126,45 @@ impl FromStr for OriginRule {
             return Err(refuse("a path cannot be granted, only a whole origin"));
         }
         let port = authority.as_str().strip_prefix(authority.host()).unwrap_or_default();
-        if !port.is_empty() && authority.port_u16().is_none() {
+        if !port.is_empty() && (any_port || authority.port_u16().is_none()) {
             return Err(refuse("its port is not a number up to 65535"));
         }
         let host = authority.host().to_ascii_lowercase();
-        let (below, host) = match host.strip_prefix("wildcard-label.") {
-            Some(rest) if text.contains("://*.") => (true, rest.to_owned()),
-            _ => (false, host),
-        };
-        if host.is_empty() || host.contains('*') {
-            return Err(refuse("`*` stands only for the first labels, as in `https://*.host`"));
+        let wildcard = host.strip_prefix("wildcard-label").filter(|_| text.contains("://*"));
+        let (host, below) =
+            wildcard.map_or((host.as_str(), false), |below| (below.strip_prefix('.').unwrap_or(below), true));
+        if host.contains('*') || (below && !host.is_empty() && wildcard == Some(host)) {
+            return Err(refuse("`*` stands only for the first labels, as in `https://*.host`, or for all of the host"));
         }
-        let host = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        let name = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
             Some(address) if !below && address.parse::<Ipv6Addr>().is_ok() => address.to_owned(),
-            None if host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_')) => host,
+            None if host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_')) => host.to_owned(),
             _ => return Err(refuse("the host is neither a name nor an address")),
         };
-        Ok(Self { scheme: scheme.to_owned(), host, below, port: authority.port_u16().unwrap_or(default_port) })
+        let host = match (wildcard, below) {
+            (Some(""), _) => HostRule::Any,
+            (_, _) if name.is_empty() => return Err(refuse("it has no host")),
+            (_, true) => HostRule::Below(name),
+            (_, false) => HostRule::Named(name),
+        };
+        let port = if any_port { None } else { Some(authority.port_u16().unwrap_or(default_port)) };
+        Ok(Self { scheme: scheme.to_owned(), host, port })
     }
 }
 
 impl fmt::Display for OriginRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let wildcard = if self.below { "*." } else { "" };
-        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
-        write!(f, "{}://{wildcard}{host}:{}", self.scheme, self.port)
+        write!(f, "{}://", self.scheme)?;
+        match &self.host {
+            HostRule::Any => f.write_str("*")?,
+            HostRule::Below(domain) => write!(f, "*.{domain}")?,
+            HostRule::Named(host) if host.contains(':') => write!(f, "[{host}]")?,
+            HostRule::Named(host) => f.write_str(host)?,
+        }
+        match self.port {
+            Some(port) => write!(f, ":{port}"),
+            None => f.write_str(":*"),
+        }
     }
 }
 
@@ -210,6 +261,24 @@ mod tests {
     }
 
     #[test]
+    fn a_lone_wildcard_is_every_host_or_every_port_of_the_scheme() {
+        assert!(allows("https://*", "https", "a.example", 443) && allows("https://*", "https", "::1", 443));
+        assert!(!allows("https://*", "https", "a.example", 8443) && !allows("https://*", "http", "a.example", 443));
+        assert!(allows("https://*:*", "https", "a.example", 8443) && allows("http://*:81", "http", "a", 81));
+        assert!(
+            allows("http://a.example:*", "http", "a.example", 3000) && !allows("http://a.example:*", "http", "b", 80)
+        );
+        assert!(!allows("https://*:*", "https", "", 443));
+        for text in ["https://*:443", "https://*:*", "http://[::1]:*", "http://*.a.example:8080"] {
+            assert_eq!(text.parse::<OriginRule>().unwrap().to_string(), text);
+        }
+        let covers = |rule: &str, other: &str| rule.parse::<OriginRule>().unwrap().covers(&other.parse().unwrap());
+        assert!(covers("https://*", "https://*.a.test") && covers("https://*:*", "https://*"));
+        assert!(!covers("https://*.a.test", "https://*") && !covers("https://*", "https://*:*"));
+        assert!(covers("https://*.a.test", "https://*.b.a.test"));
+    }
+
+    #[test]
     fn rules_that_do_not_parse_say_what_would() {
         for bad in [
             "api.example",
@@ -218,7 +287,12 @@ mod tests {
             "https://a/path",
             "https://u:p@a",
             "https://a.*.b",
-            "https://*",
+            "https://*b.example",
+            "https://*.",
+            "https://*.*",
+            "https://**",
+            "https://:*",
+            "https://a:80:*",
             "https://*.[::1]",
             "https://[nothing]",
             "https://a:99999",

@@ -40,6 +40,10 @@ fn headers(item: &Item<'_>, allow: &[OriginRule]) -> Option<Vec<HeaderRule>> {
                 continue;
             }
         };
+        if origin.is_any_host() {
+            entry.problem("a header goes to hosts that are named, or it would go to everybody; name the host");
+            continue;
+        }
         if !allow.iter().any(|allowed| allowed.covers(&origin)) {
             entry.problem("`allow` does not have this origin, so that no request goes there; add it");
         }
