@@ -66,9 +66,11 @@ impl Lent {
         let span = self.span(operation);
         let done = match allowed {
             Ok(()) => {
-                let mut told = Told { lent: self, operation, since: Instant::now(), failed: true };
+                let begun = self.begin(operation);
                 let done = work.await;
-                told.failed = done.is_err();
+                if done.is_ok() {
+                    begun.succeeded();
+                }
                 done
             }
             Err(refused) => Err(refused),
@@ -77,6 +79,12 @@ impl Lent {
             span.failed(&error.to_string());
         }
         done
+    }
+
+    /// Begins an operation that was checked and goes on after the call that began it, such as an upload. It is counted when
+    /// what this gives is dropped.
+    pub fn begin(&self, operation: Operation) -> Begun {
+        Begun { lent: self.clone(), operation, since: Instant::now(), failed: true }
     }
 
     /// The span of an operation, for work that answers with more than one result.
@@ -88,15 +96,23 @@ impl Lent {
     }
 }
 
-/// Counts an operation when it ends, however it ends.
-struct Told<'a> {
-    lent: &'a Lent,
+/// Counts an operation when it ends, however it ends: as failed, unless it [succeeded](Self::succeeded).
+#[derive(Debug)]
+pub struct Begun {
+    lent: Lent,
     operation: Operation,
     since: Instant,
     failed: bool,
 }
 
-impl Drop for Told<'_> {
+impl Begun {
+    /// Counts the operation as one that did what was asked.
+    pub fn succeeded(mut self) {
+        self.failed = false;
+    }
+}
+
+impl Drop for Begun {
     fn drop(&mut self) {
         let Self { lent, operation, since, failed } = self;
         lent.recorder.finished(lent.capability, &lent.store, operation.name, since.elapsed(), *failed);

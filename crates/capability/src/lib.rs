@@ -19,7 +19,7 @@ pub mod sql;
 mod watched;
 
 pub use disk::{FILE_BYTES, SOURCE_BYTES, SOURCE_VALUES};
-pub use lent::{Lent, Operation};
+pub use lent::{Begun, Lent, Operation};
 pub use link::Link;
 pub use location::without_credentials;
 pub use record::{Denial, Recorder, Unrecorded};

@@ -18,4 +18,6 @@ mod kv;
 mod servers;
 
 #[cfg(feature = "external-tests")]
+mod blob;
+#[cfg(feature = "external-tests")]
 mod messaging;

@@ -41,6 +41,7 @@ enum Kind {
     Redis { password: bool },
     Nats { password: bool },
     Postgres,
+    S3,
 }
 
 /// A server that runs.
@@ -76,6 +77,13 @@ impl Server {
     /// PostgreSQL, whose superuser is [`USER`] with [`PASSWORD`] and whose database is called as the user.
     pub(crate) fn postgres() -> Self {
         Self::new(Kind::Postgres)
+    }
+
+    /// S3 as `moto_server` has it, with the bucket [`USER`], until it is stopped: it keeps everything in memory, and takes any
+    /// credentials. Of the servers that install here it is the one whose answers are nearest to S3's: multipart uploads with
+    /// their lower limit, ranges, conditional writes and error codes.
+    pub(crate) fn s3() -> Self {
+        Self::new(Kind::S3)
     }
 
     fn new(kind: Kind) -> Self {
@@ -115,6 +123,7 @@ impl Server {
     pub(crate) fn url_in_full(&self) -> String {
         match self.kind {
             Kind::Redis { password: false } | Kind::Nats { password: false } => self.url(),
+            Kind::S3 => format!("s3://{USER}"),
             Kind::Redis { password: true } => self.url_as("default", PASSWORD),
             Kind::Nats { password: true } | Kind::Postgres => self.url_as(USER, PASSWORD),
         }
@@ -162,6 +171,7 @@ impl Server {
             Kind::Redis { .. } => "redis",
             Kind::Nats { .. } => "nats",
             Kind::Postgres => "postgres",
+            Kind::S3 => "http",
         }
     }
 
@@ -214,6 +224,11 @@ fn spawn(kind: Kind, port: u16, folder: &TempDir) -> Child {
             postgres.arg("-k").arg(data);
             postgres
         }
+        Kind::S3 => {
+            let mut moto = Command::new("moto_server");
+            moto.args(["-H", "127.0.0.1", "-p", &port]);
+            moto
+        }
     };
     let log = File::options().create(true).append(true).open(data.join("log")).unwrap();
     command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
@@ -222,12 +237,13 @@ fn spawn(kind: Kind, port: u16, folder: &TempDir) -> Child {
 
 /// What to do if a program is not there.
 fn missing(kind: Kind, command: &Command, error: &std::io::Error) -> ! {
-    let package = match kind {
-        Kind::Redis { .. } => "redis-server",
-        Kind::Nats { .. } => "nats-server",
-        Kind::Postgres => "postgresql",
+    let install = match kind {
+        Kind::Redis { .. } => "apt-get install redis-server",
+        Kind::Nats { .. } => "apt-get install nats-server",
+        Kind::Postgres => "apt-get install postgresql",
+        Kind::S3 => "pip install 'moto[server]'",
     };
-    panic!("`{}` does not start: {error}; `apt-get install {package}`", command.get_program().display())
+    panic!("`{}` does not start: {error}; `{install}`", command.get_program().display())
 }
 
 /// Waits until the server answers; `false` if it has ended.
@@ -265,6 +281,12 @@ fn answers(kind: Kind, port: u16) -> bool {
             asked.args(["-q", "-h", "127.0.0.1", "-p", &port.to_string()]);
             asked.status().ok().map(|status| status.success())
         }
+        // The bucket is made with it; one that is there already is there.
+        Kind::S3 => talk(
+            format!("PUT /{USER} HTTP/1.1\r\nHost: s3.amazonaws.com\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                .as_bytes(),
+            &[b"HTTP/1."],
+        ),
     };
     answered == Some(true)
 }

@@ -1,0 +1,337 @@
+//! The folder and what is done in it, on threads that may wait for a disk.
+
+use std::{
+    fs::DirBuilder,
+    hash::{DefaultHasher, Hash, Hasher},
+    io,
+    os::unix::fs::DirBuilderExt,
+    path::Path,
+    process,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+use cap_std::{
+    ambient_authority,
+    fs::{Dir, OpenOptions},
+};
+use parking_lot::{Mutex, MutexGuard, RwLock};
+use sha2::{Digest, Sha256};
+
+use super::{
+    file::{Head, Incoming, IncomingName, Stored, absent, open, refused},
+    list::each,
+};
+use crate::blob::{
+    Attributes, BlobError, Container, Usage, Written,
+    name::{Kept, escape},
+};
+
+/// Bytes of a name that is written out, at most; a longer one is told by its hash. File systems take 255.
+const WRITTEN_BYTES: usize = 200;
+
+/// How old a thing in `incoming` is whose upload has certainly ended.
+const STALE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Held while something gets its final name, so that the size of what it replaces is exact, for one of so many objects each.
+/// For the whole process, because a folder may be opened twice.
+static OBJECTS: [Mutex<()>; 64] = [const { Mutex::new(()) }; 64];
+
+/// Held to read while an object gets its name, and to write while a container loses its.
+static CONTAINERS: RwLock<()> = RwLock::new(());
+
+/// Makes names in `incoming` differ.
+static UNIQUE: AtomicU64 = AtomicU64::new(0);
+
+/// An open store.
+#[derive(Debug)]
+pub(super) struct Folder {
+    pub(super) containers: Dir,
+    incoming: Arc<Dir>,
+    removed: Dir,
+}
+
+/// How something is called on the disk: after its name, or after the hash of it.
+pub(super) fn written(name: &str) -> String {
+    let written = escape(name, Kept::InFiles);
+    if written.len() > WRITTEN_BYTES { format!("-{:x}", Sha256::digest(name)) } else { written }
+}
+
+/// Whether [`written`] has hidden the name behind a hash.
+pub(super) fn is_hash(written: &str) -> bool {
+    written.starts_with('-')
+}
+
+/// The folder within a container that an object is in.
+fn shard(object: &str) -> String {
+    let hash = Sha256::digest(object);
+    format!("{:02x}", hash.first().copied().unwrap_or_default())
+}
+
+/// The lock of an object.
+fn lock(container: &str, object: &str) -> Option<MutexGuard<'static, ()>> {
+    let mut hasher = DefaultHasher::new();
+    (container, object).hash(&mut hasher);
+    let index = hasher.finish() % OBJECTS.len() as u64;
+    Some(OBJECTS.get(usize::try_from(index).ok()?)?.lock())
+}
+
+/// A folder beneath another, without following a link. `None` if it is not there.
+pub(super) fn folder(dir: &Dir, name: &str) -> Result<Option<Dir>, BlobError> {
+    let opened = absent(open(dir, name, OpenOptions::new().read(true))).map_err(|error| refused(&error))?;
+    let Some(file) = opened else { return Ok(None) };
+    let is_dir = file.metadata().map_err(|error| refused(&error))?.is_dir();
+    Ok(is_dir.then(|| Dir::from_std_file(file.into_std())))
+}
+
+/// A folder beneath another, made if it is not there.
+fn made(dir: &Dir, name: &str) -> Result<Dir, BlobError> {
+    if let Some(there) = folder(dir, name)? {
+        return Ok(there);
+    }
+    match dir.create_dir(name) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(refused(&error)),
+        _ => sync(dir)?,
+    }
+    folder(dir, name)?.ok_or_else(|| BlobError::Backend(format!("`{name}` in the store's folder is no folder")))
+}
+
+/// Sees to it that the names in a folder are on the disk.
+fn sync(dir: &Dir) -> Result<(), BlobError> {
+    // Opened again, because a handle that only names a folder cannot be synced.
+    let synced = open(dir, ".", OpenOptions::new().read(true)).and_then(|dir| dir.sync_all());
+    synced.map_err(|error| refused(&error))
+}
+
+impl Folder {
+    /// Opens the folder, which is made if it is not there, and removes what was left in it unfinished.
+    pub(super) fn open(path: &Path) -> Result<Self, BlobError> {
+        let opened = DirBuilder::new().recursive(true).mode(0o700).create(path);
+        let opened = opened.and_then(|()| Dir::open_ambient_dir(path, ambient_authority())).map_err(|error| {
+            BlobError::Configuration(format!("the folder `{}` cannot be opened: {error}", path.display()))
+        })?;
+        let folder = Self {
+            containers: made(&opened, "containers")?,
+            incoming: Arc::new(made(&opened, "incoming")?),
+            removed: made(&opened, "removed")?,
+        };
+        folder.clean();
+        Ok(folder)
+    }
+
+    /// What cannot be removed is tried again when the store is opened the next time.
+    fn clean(&self) {
+        let now = SystemTime::now();
+        for entry in self.incoming.entries().into_iter().flatten().flatten() {
+            let changed = entry.metadata().and_then(|metadata| metadata.modified());
+            let age = changed.ok().and_then(|changed| now.duration_since(changed.into_std()).ok());
+            if age.is_some_and(|age| age > STALE) {
+                let _ = self.incoming.remove_file(entry.file_name());
+                let _ = self.incoming.remove_dir_all(entry.file_name());
+            }
+        }
+        for entry in self.removed.entries().into_iter().flatten().flatten() {
+            let _ = self.removed.remove_dir_all(entry.file_name());
+        }
+    }
+
+    /// A name that nothing in the folders of unfinished things has.
+    fn unique() -> String {
+        let number = UNIQUE.fetch_add(1, Ordering::Relaxed);
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        format!("{}-{:x}-{number}", process::id(), now.as_nanos())
+    }
+
+    fn unfinished(&self) -> IncomingName {
+        IncomingName { dir: self.incoming.clone(), name: Self::unique() }
+    }
+
+    fn opened(&self, container: &str) -> Result<Dir, BlobError> {
+        folder(&self.containers, &written(container))?.ok_or_else(|| BlobError::no_such_container(container))
+    }
+
+    /// The folder with the folders of a container's objects.
+    pub(super) fn objects(&self, container: &str) -> Result<Dir, BlobError> {
+        let damaged = || BlobError::Backend("the container's folder is damaged: it has no `objects`".to_owned());
+        folder(&self.opened(container)?, "objects")?.ok_or_else(damaged)
+    }
+
+    pub(super) fn create(&self, container: &str) -> Result<bool, BlobError> {
+        let name = written(container);
+        if folder(&self.containers, &name)?.is_some() {
+            return Ok(false);
+        }
+        // Made elsewhere, so that it is whole when it is there.
+        let new = self.unfinished();
+        self.incoming.create_dir(&new.name).map_err(|error| refused(&error))?;
+        let made_of = || {
+            let dir = made(&self.incoming, &new.name)?;
+            made(&dir, "objects")?;
+            let head = Head { name: Some(container.to_owned()), attributes: Attributes::default() };
+            let dir = Arc::new(dir);
+            let about = Incoming::new(IncomingName { dir: dir.clone(), name: "unfinished".to_owned() }, &head)?;
+            about.sync()?;
+            dir.rename("unfinished", &dir, "about").map_err(|error| refused(&error))?;
+            sync(&dir)?;
+            match self.incoming.rename(&new.name, &self.containers, &name) {
+                Ok(()) => sync(&self.containers).map(|()| true),
+                Err(error) => match error.kind() {
+                    // Somebody else was faster.
+                    io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists => Ok(false),
+                    _ => Err(refused(&error)),
+                },
+            }
+        };
+        let created = made_of();
+        if !matches!(created, Ok(true)) {
+            let _ = self.incoming.remove_dir_all(&new.name);
+        }
+        created
+    }
+
+    pub(super) fn about(&self, container: &str) -> Result<Option<Container>, BlobError> {
+        let Some(dir) = folder(&self.containers, &written(container))? else { return Ok(None) };
+        let about = Stored::open(&dir, "about").map_err(|error| refused(&error))?;
+        Ok(Some(Container { created: about.info.written }))
+    }
+
+    pub(super) fn delete_container(&self, container: &str) -> Result<Option<Usage>, BlobError> {
+        let unique = Self::unique();
+        {
+            let _gate = CONTAINERS.write();
+            let renamed = self.containers.rename(written(container), &self.removed, &unique);
+            if absent(renamed).map_err(|error| refused(&error))?.is_none() {
+                return Ok(None);
+            }
+        }
+        sync(&self.containers)?;
+        let mut usage = Usage { containers: 1, ..Usage::default() };
+        if let Some(dir) = folder(&self.removed, &unique)?
+            && let Some(objects) = folder(&dir, "objects")?
+        {
+            each(&objects, |_, _, stored| usage.count(stored.info.bytes))?;
+        }
+        self.removed.remove_dir_all(&unique).map_err(|error| refused(&error))?;
+        Ok(Some(usage))
+    }
+
+    pub(super) fn clear(&self, container: &str) -> Result<Usage, BlobError> {
+        let objects = self.objects(container)?;
+        let mut usage = Usage::default();
+        each(&objects, |shard, name, stored| {
+            if shard.remove_file(name).is_ok() {
+                usage.count(stored.info.bytes);
+            }
+        })?;
+        Ok(usage)
+    }
+
+    /// An object's file, `None` if it is not there.
+    pub(super) fn read(&self, container: &str, object: &str) -> Result<Option<Stored>, BlobError> {
+        let objects = self.objects(container)?;
+        let Some(dir) = folder(&objects, &shard(object))? else { return Ok(None) };
+        read_in(&dir, object)
+    }
+
+    pub(super) fn begin(&self, container: &str, object: &str, attributes: &Attributes) -> Result<Incoming, BlobError> {
+        self.opened(container)?;
+        Incoming::new(self.unfinished(), &head(object, attributes.clone()))
+    }
+
+    /// Gives what was written its name.
+    pub(super) fn finish(&self, container: &str, object: &str, incoming: &Incoming) -> Result<Written, BlobError> {
+        incoming.sync()?;
+        let (dir, replaced) = {
+            let _gate = CONTAINERS.read();
+            let dir = made(&self.objects(container)?, &shard(object))?;
+            let _object = lock(container, object);
+            let replaced = read_in(&dir, object)?.map(|old| old.info.bytes);
+            let named = self.incoming.rename(&incoming.name.name, &dir, written(object));
+            named.map_err(|error| refused(&error))?;
+            (dir, replaced)
+        };
+        sync(&dir)?;
+        Ok(Written { bytes: incoming.bytes, replaced })
+    }
+
+    pub(super) fn delete(&self, container: &str, object: &str) -> Result<Option<u64>, BlobError> {
+        let objects = self.objects(container)?;
+        let Some(dir) = folder(&objects, &shard(object))? else { return Ok(None) };
+        let removed = {
+            let _object = lock(container, object);
+            let Some(stored) = read_in(&dir, object)? else { return Ok(None) };
+            absent(dir.remove_file(written(object))).map_err(|error| refused(&error))?.map(|()| stored.info.bytes)
+        };
+        sync(&dir)?;
+        Ok(removed)
+    }
+
+    pub(super) fn copy(&self, from: (&str, &str), to: (&str, &str)) -> Result<Written, BlobError> {
+        let source = self.read(from.0, from.1)?.ok_or_else(|| BlobError::no_such_object(from.1))?;
+        if from == to {
+            return Ok(Written { bytes: source.info.bytes, replaced: Some(source.info.bytes) });
+        }
+        let mut incoming = self.begin(to.0, to.1, &source.info.attributes)?;
+        incoming.write_all_of(&source)?;
+        self.finish(to.0, to.1, &incoming)
+    }
+
+    /// In one step if both names are written out, because a name that is not is in the file.
+    pub(super) fn rename(&self, from: (&str, &str), to: (&str, &str)) -> Result<Written, BlobError> {
+        if from == to || is_hash(&written(from.1)) || is_hash(&written(to.1)) {
+            let copied = self.copy(from, to)?;
+            if from != to {
+                self.delete(from.0, from.1)?;
+            }
+            return Ok(copied);
+        }
+        let missing = || BlobError::no_such_object(from.1);
+        let (source, target, done) = {
+            let _gate = CONTAINERS.read();
+            let source = folder(&self.objects(from.0)?, &shard(from.1))?.ok_or_else(missing)?;
+            let target = made(&self.objects(to.0)?, &shard(to.1))?;
+            // One lock, of what is replaced: who removes the source meanwhile is told so by the rename.
+            let _object = lock(to.0, to.1);
+            let bytes = read_in(&source, from.1)?.ok_or_else(missing)?.info.bytes;
+            let replaced = read_in(&target, to.1)?.map(|old| old.info.bytes);
+            let renamed = source.rename(written(from.1), &target, written(to.1));
+            absent(renamed).map_err(|error| refused(&error))?.ok_or_else(missing)?;
+            (source, target, Written { bytes, replaced })
+        };
+        sync(&target)?;
+        sync(&source)?;
+        Ok(done)
+    }
+
+    pub(super) fn usage(&self, prefix: &str) -> Result<Usage, BlobError> {
+        let mut usage = Usage::default();
+        let mut cursor: Option<String> = None;
+        loop {
+            let page = self.list_containers(prefix, cursor.as_deref(), 1000)?;
+            for container in page.entries {
+                match self.objects(&container) {
+                    Ok(objects) => each(&objects, |_, _, stored| usage.count(stored.info.bytes))?,
+                    Err(BlobError::NoSuchContainer { .. }) => continue,
+                    Err(error) => return Err(error),
+                }
+                usage.containers += 1;
+            }
+            if page.cursor.is_none() {
+                return Ok(usage);
+            }
+            cursor = page.cursor;
+        }
+    }
+}
+
+/// The head of an object's file.
+fn head(object: &str, attributes: Attributes) -> Head {
+    Head { name: is_hash(&written(object)).then(|| object.to_owned()), attributes }
+}
+
+fn read_in(dir: &Dir, object: &str) -> Result<Option<Stored>, BlobError> {
+    absent(Stored::open(dir, &written(object))).map_err(|error| refused(&error))
+}

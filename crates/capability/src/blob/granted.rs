@@ -1,0 +1,407 @@
+//! A store as a workload sees it: only what its grant allows, only within its limits, only its tenant's containers.
+//!
+//! The total is kept without asking the backend, because every write says what it replaced: bytes are reserved as they are
+//! written and corrected at the end. An object that replaces another needs room beside it until it is finished, as it does
+//! in the backend. What was not answered in time stays counted until the store is opened again, because it may have
+//! happened.
+
+use std::{ops::Range, sync::Arc};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::StreamExt;
+use samara_model::{BlobGrant, BlobOperation, Capability, Limits};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::{
+    Attributes, Blob, BlobError, Container, Info, Listed, OBJECT_BYTES, Object, Page, Place, Store, Upload, Usage,
+    Written, store::counted,
+};
+use crate::{Begun, Lent, Operation, Recorder};
+
+/// Names in one page of a listing, at most.
+pub const PAGE_NAMES: usize = 1000;
+
+/// Objects that are removed in one call, at most.
+pub const DELETE_OBJECTS: usize = 1000;
+
+/// Uploads that one workload has open at once, at most: each has buffers.
+pub const UPLOADS: usize = 16;
+
+/// Objects that one workload reads at once, at most: each is a file or a connection.
+const READS: usize = 64;
+
+/// A store lent to one workload. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Granted {
+    store: Store,
+    grant: BlobGrant,
+    name_bytes: u64,
+    object_bytes: u64,
+    total_bytes: u64,
+    uploads: Arc<Semaphore>,
+    reads: Arc<Semaphore>,
+    lent: Lent,
+}
+
+impl Granted {
+    pub(super) fn new(store: Store, grant: BlobGrant, limits: &Limits, recorder: Arc<dyn Recorder>) -> Self {
+        let lent = Lent::new(Capability::Blob, store.name.clone(), recorder);
+        Self {
+            store,
+            grant,
+            name_bytes: limits.blob_name_bytes.into(),
+            object_bytes: limits.blob_object_bytes,
+            total_bytes: limits.blob_total_bytes,
+            uploads: Arc::new(Semaphore::new(UPLOADS)),
+            reads: Arc::new(Semaphore::new(READS)),
+            lent,
+        }
+    }
+
+    /// The store that is lent.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Checks operations against the grant without doing them, for ABIs that ask before they act. The first is the one that
+    /// is told as used.
+    ///
+    /// # Errors
+    /// The grant does not include all of them; the denial is recorded.
+    pub fn check(&self, needed: &[BlobOperation]) -> Result<(), BlobError> {
+        let granted = &self.grant.operations;
+        let missing = needed.iter().find(|operation| !granted.contains(operation));
+        let Some(missing) = missing else {
+            if let Some(first) = needed.first() {
+                self.lent.used(named(*first));
+            }
+            return Ok(());
+        };
+        let name = self.lent.store();
+        let wanted = BlobOperation::ALL.iter().filter(|one| needed.contains(one) || granted.contains(one));
+        let wanted = wanted.map(|one| format!("\"{one}\"")).collect::<Vec<_>>().join(", ");
+        let what = format!("`{missing}` on blob store `{name}`");
+        let denial = self.lent.refused(what, format!("blob = [{{ store = \"{name}\", ops = [{wanted}] }}]"));
+        Err(BlobError::AccessDenied { what: denial.what, grant: denial.grant })
+    }
+
+    /// Checks what an operation needs (the first names it) and does it, as a span of the call.
+    async fn told<T>(
+        &self,
+        needed: &[BlobOperation],
+        work: impl Future<Output = Result<T, BlobError>> + Send,
+    ) -> Result<T, BlobError> {
+        let operation = named(needed.first().copied().unwrap_or(BlobOperation::List));
+        let work = async { work.await.map_err(|error| self.own(error)) };
+        self.lent.told(operation, self.check(needed), work).await
+    }
+
+    fn backend(&self) -> Arc<dyn Blob> {
+        self.store.backend.get()
+    }
+
+    /// The container as the backend knows it.
+    fn full(&self, container: &str) -> Result<String, BlobError> {
+        bound("name of the container", container.len() as u64, self.name_bytes)?;
+        Ok(format!("{}{container}", self.store.prefix))
+    }
+
+    fn object(&self, object: &str) -> Result<(), BlobError> {
+        bound("name of the object", object.len() as u64, self.name_bytes)
+    }
+
+    fn cursor(&self, cursor: Option<&str>) -> Result<(), BlobError> {
+        // No provider's cursor is longer than a name that is written out, and a few words.
+        let limit = self.name_bytes.saturating_mul(4).saturating_add(256);
+        bound("cursor", cursor.map_or(0, str::len) as u64, limit)
+    }
+
+    /// An error of the backend in the guest's own names.
+    fn own(&self, error: BlobError) -> BlobError {
+        match error {
+            BlobError::NoSuchContainer { container } => {
+                let own = container.strip_prefix(&*self.store.prefix).map(str::to_owned);
+                BlobError::NoSuchContainer { container: own.unwrap_or(container) }
+            }
+            other => other,
+        }
+    }
+
+    /// Counts bytes in before they are written.
+    fn reserve(&self, bytes: u64) -> Result<(), BlobError> {
+        if self.store.account.reserve(bytes, self.total_bytes) {
+            return Ok(());
+        }
+        Err(BlobError::TooLarge { what: "total of all objects", limit: self.total_bytes })
+    }
+
+    /// Corrects the account after a write that reserved `reserved` bytes.
+    fn settle(&self, reserved: u64, written: &Result<Written, BlobError>) {
+        match written {
+            Ok(written) => {
+                let out = written.replaced.map_or(0, of_object);
+                self.store.account.add_and_take(of_object(written.bytes), out.saturating_add(reserved));
+            }
+            Err(BlobError::TimedOut(_)) => {}
+            Err(_) => self.store.account.release(reserved),
+        }
+    }
+
+    /// Counts out what was removed.
+    fn removed(&self, usage: &Usage) {
+        self.store.account.release(counted(usage));
+    }
+}
+
+/// What an object counts for.
+fn of_object(bytes: u64) -> u64 {
+    bytes.saturating_add(OBJECT_BYTES)
+}
+
+/// The names of an operation.
+fn named(operation: BlobOperation) -> Operation {
+    let span = match operation {
+        BlobOperation::Read => "blob read",
+        BlobOperation::Write => "blob write",
+        BlobOperation::Delete => "blob delete",
+        BlobOperation::List => "blob list",
+        BlobOperation::Container => "blob container",
+    };
+    Operation { name: operation.as_str(), span }
+}
+
+fn bound(what: &'static str, bytes: u64, limit: u64) -> Result<(), BlobError> {
+    if bytes > limit { Err(BlobError::TooLarge { what, limit }) } else { Ok(()) }
+}
+
+/// One of so many that may be open at once.
+fn one_of(open: &Arc<Semaphore>, what: &'static str, limit: usize) -> Result<OwnedSemaphorePermit, BlobError> {
+    let permit = open.clone().try_acquire_owned();
+    permit.map_err(|_| BlobError::TooMany { what, asked: limit.saturating_add(1), limit })
+}
+
+#[async_trait]
+impl Blob for Granted {
+    async fn create_container(&self, container: &str) -> Result<bool, BlobError> {
+        self.told(&[BlobOperation::Container], async {
+            let full = self.full(container)?;
+            self.reserve(OBJECT_BYTES)?;
+            let created = self.backend().create_container(&full).await;
+            if !matches!(created, Ok(true) | Err(BlobError::TimedOut(_))) {
+                self.store.account.release(OBJECT_BYTES);
+            }
+            created
+        })
+        .await
+    }
+
+    /// Needs one operation, whichever: who reads or writes must know whether the container is there.
+    async fn container(&self, container: &str) -> Result<Option<Container>, BlobError> {
+        let any = self.grant.operations.first().copied().unwrap_or(BlobOperation::List);
+        self.told(&[any], async { self.backend().container(&self.full(container)?).await }).await
+    }
+
+    async fn list_containers(
+        &self,
+        prefix: &str,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<String>, BlobError> {
+        self.told(&[BlobOperation::List], async {
+            let prefix = self.full(prefix)?;
+            self.cursor(cursor)?;
+            let page = self.backend().list_containers(&prefix, cursor, limit.clamp(1, PAGE_NAMES)).await?;
+            let own = |name: String| name.strip_prefix(&*self.store.prefix).map(str::to_owned);
+            Ok(Page { entries: page.entries.into_iter().filter_map(own).collect(), cursor: page.cursor })
+        })
+        .await
+    }
+
+    async fn delete_container(&self, container: &str) -> Result<Option<Usage>, BlobError> {
+        self.told(&[BlobOperation::Container], async {
+            let removed = self.backend().delete_container(&self.full(container)?).await?;
+            if let Some(usage) = &removed {
+                self.removed(usage);
+            }
+            Ok(removed)
+        })
+        .await
+    }
+
+    async fn clear(&self, container: &str) -> Result<Usage, BlobError> {
+        self.told(&[BlobOperation::Container], async {
+            let removed = self.backend().clear(&self.full(container)?).await?;
+            self.removed(&removed);
+            Ok(removed)
+        })
+        .await
+    }
+
+    async fn info(&self, container: &str, object: &str) -> Result<Option<Info>, BlobError> {
+        self.told(&[BlobOperation::Read], async {
+            self.object(object)?;
+            self.backend().info(&self.full(container)?, object).await
+        })
+        .await
+    }
+
+    /// Told as done when the body begins; the body counts among those that are read at once until it is dropped.
+    async fn get(&self, container: &str, object: &str, range: Range<u64>) -> Result<Object, BlobError> {
+        self.told(&[BlobOperation::Read], async {
+            self.object(object)?;
+            let permit = one_of(&self.reads, "objects read at once", READS)?;
+            let Object { info, range, body } = self.backend().get(&self.full(container)?, object, range).await?;
+            let held = move |chunk| {
+                let _held = &permit;
+                chunk
+            };
+            Ok(Object { info, range, body: body.map(held).boxed() })
+        })
+        .await
+    }
+
+    /// Told as done when the upload is finished, and as failed if it never is.
+    async fn put(&self, container: &str, object: &str, attributes: Attributes) -> Result<Box<dyn Upload>, BlobError> {
+        self.check(&[BlobOperation::Write])?;
+        let begun = self.lent.begin(named(BlobOperation::Write));
+        let full = self.full(container)?;
+        self.object(object)?;
+        attributes.check()?;
+        let permit = one_of(&self.uploads, "uploads", UPLOADS)?;
+        self.reserve(OBJECT_BYTES)?;
+        let reserved = Reserved { granted: self.clone(), bytes: OBJECT_BYTES };
+        let upload = self.backend().put(&full, object, attributes).await.map_err(|error| self.own(error))?;
+        Ok(Box::new(Lending { upload, reserved, begun, _permit: permit }))
+    }
+
+    async fn delete(&self, container: &str, object: &str) -> Result<Option<u64>, BlobError> {
+        self.told(&[BlobOperation::Delete], async {
+            self.object(object)?;
+            let removed = self.backend().delete(&self.full(container)?, object).await?;
+            self.store.account.release(removed.map_or(0, of_object));
+            Ok(removed)
+        })
+        .await
+    }
+
+    /// Refused as a whole if there are too many or a name is over its limit.
+    async fn delete_many(&self, container: &str, objects: &[String]) -> Vec<Result<Option<u64>, BlobError>> {
+        let done = self.told(&[BlobOperation::Delete], async {
+            if objects.len() > DELETE_OBJECTS {
+                let (asked, limit) = (objects.len(), DELETE_OBJECTS);
+                return Err(BlobError::TooMany { what: "objects", asked, limit });
+            }
+            objects.iter().try_for_each(|object| self.object(object))?;
+            let outcomes = self.backend().delete_many(&self.full(container)?, objects).await;
+            let removed = outcomes.iter().flatten().flatten().map(|bytes| of_object(*bytes));
+            self.store.account.release(removed.fold(0, u64::saturating_add));
+            Ok(outcomes.into_iter().map(|outcome| outcome.map_err(|error| self.own(error))).collect())
+        });
+        done.await.unwrap_or_else(|error| vec![Err(error); objects.len()])
+    }
+
+    async fn list(
+        &self,
+        container: &str,
+        prefix: &str,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<Listed>, BlobError> {
+        self.told(&[BlobOperation::List], async {
+            self.object(prefix)?;
+            self.cursor(cursor)?;
+            self.backend().list(&self.full(container)?, prefix, cursor, limit.clamp(1, PAGE_NAMES)).await
+        })
+        .await
+    }
+
+    async fn copy(&self, from: Place<'_>, to: Place<'_>) -> Result<Written, BlobError> {
+        self.told(&[BlobOperation::Write, BlobOperation::Read], async {
+            let (source, target) = (self.full(from.container)?, self.full(to.container)?);
+            self.object(from.object)?;
+            self.object(to.object)?;
+            let backend = self.backend();
+            let info = backend.info(&source, from.object).await?;
+            let bytes = info.ok_or_else(|| BlobError::no_such_object(from.object))?.bytes;
+            bound("object", bytes, self.object_bytes)?;
+            self.reserve(of_object(bytes))?;
+            let places = (Place { container: &source, ..from }, Place { container: &target, ..to });
+            let written = backend.copy(places.0, places.1).await;
+            self.settle(of_object(bytes), &written);
+            written
+        })
+        .await
+    }
+
+    async fn rename(&self, from: Place<'_>, to: Place<'_>) -> Result<Written, BlobError> {
+        self.told(&[BlobOperation::Write, BlobOperation::Read, BlobOperation::Delete], async {
+            let (source, target) = (self.full(from.container)?, self.full(to.container)?);
+            self.object(from.object)?;
+            self.object(to.object)?;
+            let places = (Place { container: &source, ..from }, Place { container: &target, ..to });
+            let written = self.backend().rename(places.0, places.1).await?;
+            if from != to {
+                self.store.account.release(written.replaced.map_or(0, of_object));
+            }
+            Ok(written)
+        })
+        .await
+    }
+
+    /// What this share holds under a prefix. For the host: it needs no grant.
+    async fn usage(&self, prefix: &str) -> Result<Usage, BlobError> {
+        self.backend().usage(&format!("{}{prefix}", self.store.prefix)).await
+    }
+}
+
+/// Bytes that are counted in for an upload. Dropped before it is finished, they are counted out again.
+#[derive(Debug)]
+struct Reserved {
+    granted: Granted,
+    bytes: u64,
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.granted.store.account.release(self.bytes);
+    }
+}
+
+/// An upload of a workload.
+#[derive(Debug)]
+struct Lending {
+    upload: Box<dyn Upload>,
+    reserved: Reserved,
+    begun: Begun,
+    _permit: OwnedSemaphorePermit,
+}
+
+#[async_trait]
+impl Upload for Lending {
+    async fn write(&mut self, chunk: Bytes) -> Result<(), BlobError> {
+        let Reserved { granted, bytes } = &mut self.reserved;
+        let more = chunk.len() as u64;
+        let content = (*bytes - OBJECT_BYTES).saturating_add(more);
+        bound("object", content, granted.object_bytes)?;
+        granted.reserve(more)?;
+        *bytes += more;
+        self.upload.write(chunk).await
+    }
+
+    async fn finish(self: Box<Self>) -> Result<Written, BlobError> {
+        let Self { upload, mut reserved, begun, _permit } = *self;
+        // From here on it may happen, also if nobody waits for the answer.
+        let bytes = std::mem::take(&mut reserved.bytes);
+        let granted = &reserved.granted;
+        let span = granted.lent.span(named(BlobOperation::Write));
+        let written = upload.finish().await.map_err(|error| granted.own(error));
+        granted.settle(bytes, &written);
+        match &written {
+            Ok(_) => begun.succeeded(),
+            Err(error) if span.is_on() => span.failed(&error.to_string()),
+            Err(_) => {}
+        }
+        written
+    }
+}
