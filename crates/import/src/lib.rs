@@ -84,7 +84,7 @@ pub struct Imported {
     pub format: Format,
     /// The text of a native manifest, with comments; [`App::parse`] accepts it.
     pub manifest: String,
-    /// The app that the text says.
+    /// The app that the text says, with the lines of the input, by which messages name what is wrong with it.
     pub app: App,
     /// What was not carried over, means something else here, or should be known, in the order of the input.
     pub notes: Vec<Note>,

@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use samara_model::manifest::{App, ManifestErrors, Position};
+use samara_model::manifest::{self, App, ManifestErrors, Position};
 
 use crate::{
     draft::{Draft, Grants, Origin, Starts, Store, Trigger, Workload},
@@ -47,7 +47,10 @@ pub(crate) fn write(draft: &Draft, notes: &Notes, file: &Path) -> Result<(String
     for _ in 0..MAX_ROUNDS {
         let text = print(&sections);
         let errors = match App::parse(&text, file) {
-            Ok(app) => return Ok((text, app)),
+            Ok(mut app) => {
+                in_lines_of_the_input(&mut app, &sections);
+                return Ok((text, app));
+            }
             Err(errors) => errors,
         };
         let mut refused = Vec::new();
@@ -60,6 +63,30 @@ pub(crate) fn write(draft: &Draft, notes: &Notes, file: &Path) -> Result<(String
         turn_off(&mut sections, refused, notes);
     }
     Err(refuse(file, Position { line: 1, column: 1 }, "no part of this makes a native manifest"))
+}
+
+/// What is said later about the app names its file, which is the input: lines are those of the input too.
+fn in_lines_of_the_input(app: &mut App, sections: &[Section]) {
+    let origin = |line: u32| {
+        let found = find(sections, line).and_then(|(section, piece)| sections.get(section)?.pieces.get(piece));
+        found.map(|piece| piece.origin.at).unwrap_or_default()
+    };
+    for workload in &mut app.workloads {
+        workload.source.position = origin(workload.source.position.line);
+        workload.line = origin(workload.line).line;
+        for (_, position) in &mut workload.limits.positions {
+            *position = origin(position.line);
+        }
+    }
+    for store in &mut app.stores {
+        store.line = origin(store.line).line;
+    }
+    for trigger in &mut app.triggers {
+        #[allow(irrefutable_let_patterns, reason = "as long as there is one kind of triggers")]
+        if let manifest::Trigger::Http { line, .. } = trigger {
+            *line = origin(*line).line;
+        }
+    }
 }
 
 /// Makes comments of what the model refused: whole tables first, whose lines then need no notes of their own.

@@ -6,6 +6,9 @@ use crate::{
     names::legal,
 };
 
+/// The label that guests use when they name none.
+const DEFAULT: &str = "default";
+
 /// A kind of store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -14,6 +17,13 @@ pub(super) enum Kind {
 }
 
 impl Kind {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::KeyValue => "kv",
+            Self::Sqlite => "sqlite",
+        }
+    }
+
     /// The provider that is written for a label.
     fn provider(self, label: &str) -> String {
         match self {
@@ -24,28 +34,36 @@ impl Kind {
 }
 
 /// Grants the stores of a list of labels, and declares them.
+///
+/// Spin has a `default` of each kind, and a native manifest one store of a name. A guest that is granted one store of a kind
+/// finds it by `default` whatever its name is, so that the second `default` gets a name of its own.
 pub(super) fn labels(item: &Item<'_>, kind: Kind, draft: &mut Draft, grants: &mut Grants) {
-    for (entry, label) in item.texts() {
+    let entries = item.texts();
+    let is_only = entries.len() == 1;
+    for (entry, label) in entries {
         let provider = kind.provider(label);
-        let taken = draft.stores.iter().find(|store| store.name == label);
-        if let Some(other) = taken.filter(|store| store.provider != provider) {
-            let what = format!("the store `{label}`");
-            let why = format!(
-                "`{}` has this name already, and one name is one store; rename it in one of the guests",
-                other.provider
-            );
-            entry.lost(&what, &why);
-            continue;
+        let list = if kind == Kind::KeyValue { &mut grants.kv } else { &mut grants.sql };
+        let mut name = label.to_owned();
+        if let Some(other) = draft.stores.iter().find(|store| store.name == name && store.provider != provider) {
+            if label != DEFAULT || !is_only || !list.is_empty() {
+                let why = format!(
+                    "`{}` has this name already, and one name is one store; rename it in one of the guests",
+                    other.provider
+                );
+                entry.lost(&format!("the store `{label}`"), &why);
+                continue;
+            }
+            name = format!("{label}-{}", kind.as_str());
         }
-        if taken.is_none() {
+        if !draft.stores.iter().any(|store| store.name == name) {
+            let named = if name == label { String::new() } else { format!(", and called `{name}`") };
             entry.changed(
                 &format!("the store `{label}`"),
-                &format!("what is behind it is in Spin's runtime configuration; here it is `{provider}`"),
+                &format!("what is behind it is in Spin's runtime configuration; here it is `{provider}`{named}"),
             );
         }
-        let list = if kind == Kind::KeyValue { &mut grants.kv } else { &mut grants.sql };
-        Grants::add(list, label);
-        draft.add_store(Store { name: label.to_owned(), origin: Origin::from(&entry), provider, ..Store::default() });
+        Grants::add(list, &name);
+        draft.add_store(Store { name, origin: Origin::from(&entry), provider, ..Store::default() });
     }
 }
 

@@ -28,14 +28,26 @@ pub(super) fn refused(input: &str) -> String {
     import(input, Path::new("in"), &Options::default()).map(|imported| imported.manifest).unwrap_err().to_string()
 }
 
+/// What the model says of triggers that a later version has: until then they are comments, with a note that says so.
+const LATER: &str = "triggers are not in this version yet";
+
+/// Whether a line is of such a trigger.
+fn awaited(line: &str) -> bool {
+    ["every", "cron", "subject"].iter().any(|key| line.starts_with(key))
+}
+
 /// Checks that a row holds, and that nothing else was noted.
 pub(super) fn check(row: &Row, input: &str) {
     let imported = read(input);
     for line in row.lines {
-        assert!(imported.manifest.lines().any(|there| there == *line), "no `{line}` in\n{}", imported.manifest);
+        let is =
+            |there: &str| there == *line || line.strip_prefix("# ").is_some_and(|line| awaited(line) && there == line);
+        assert!(imported.manifest.lines().any(is), "no `{line}` in\n{}", imported.manifest);
     }
     let told: Vec<_> = imported.notes.iter().map(ToString::to_string).collect();
-    for (severity, key, part) in row.notes {
+    let refused = |key: &str| imported.notes.iter().any(|note| note.key == key && note.why.contains(LATER));
+    let expected: Vec<_> = row.notes.iter().filter(|(_, key, part)| !part.contains(LATER) || refused(key)).collect();
+    for (severity, key, part) in &expected {
         let said = |note: &&crate::Note| {
             note.severity.as_str() == *severity
                 && note.key == *key
@@ -43,7 +55,7 @@ pub(super) fn check(row: &Row, input: &str) {
         };
         assert!(imported.notes.iter().any(|note| said(&note)), "no {severity} `{key}` {part} in\n{}", told.join("\n"));
     }
-    assert_eq!(imported.notes.len(), row.notes.len(), "{input}\n{}\n{}", told.join("\n"), imported.manifest);
+    assert_eq!(imported.notes.len(), expected.len(), "{input}\n{}\n{}", told.join("\n"), imported.manifest);
 }
 
 /// Checks that the rows are about every key of a schema, and about no other.

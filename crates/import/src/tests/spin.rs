@@ -367,6 +367,20 @@ const ROWS_2: &[Row] = &[
         ],
     },
     Row {
+        keys: &["component.*.key_value_stores", "component.*.sqlite_databases"],
+        input: "component.c.source = \"c.wasm\"\ncomponent.c.key_value_stores = [\"default\"]\ncomponent.c.sqlite_databases = [\"default\"]",
+        lines: &[
+            "kv = [\"default\"]",
+            "sql = [\"default-sqlite\"]",
+            "[store.default-sqlite]",
+            "provider = \"sqlite:./data/default.sqlite\"",
+        ],
+        notes: &[
+            ("changed", "component.c.key_value_stores[0]", "here it is `redb:./data/default.redb`"),
+            ("changed", "component.c.sqlite_databases[0]", "and called `default-sqlite`"),
+        ],
+    },
+    Row {
         keys: &["component.*.ai_models"],
         input: "component.c.source = \"c.wasm\"\ncomponent.c.ai_models = [\"llama2-chat\"]",
         lines: &[],
@@ -572,6 +586,14 @@ fn without_its_reference_a_published_application_has_no_sources() {
     // What `spin` keeps beside a manifest names files.
     let local = LOCKED.replace("\"digest\": \"sha256:00\"", "\"source\": \"file:///x/cart.wasm\"");
     assert!(read(&local).manifest.contains("source = \"/x/cart.wasm\""));
+}
+
+#[test]
+fn the_app_has_the_lines_of_its_input() {
+    let app = read("spin_manifest_version = 2\napplication.name = \"a\"\n\n[component.c]\nsource = \"c.wasm\"\n\n[[trigger.http]]\nroute = \"/...\"\ncomponent = \"c\"\n").app;
+    assert_eq!(app.workloads.iter().map(|workload| workload.line).collect::<Vec<_>>(), [4]);
+    assert_eq!(app.workloads.iter().map(|workload| workload.source.position.line).collect::<Vec<_>>(), [4]);
+    assert!(format!("{:?}", app.triggers).contains("line: 7"), "{:?}", app.triggers);
 }
 
 #[test]

@@ -318,7 +318,7 @@ const ROWS: &[Row] = &[
             "provider = \"redis://127.0.0.1:6379\"",
             "provider = \"redis://r2.example\"",
         ],
-        notes: &[("changed", "spec.components[0].traits[1]", "the guest has to open it by this name")],
+        notes: &[("changed", "spec.components[0].traits[1]", "a guest with several opens it by this name")],
     },
 ];
 

@@ -129,7 +129,7 @@ pub(super) fn store(
         link.item.changed(
             &link.shown(),
             &format!(
-                "another store is `{asked}`, so that this is `{}`: the guest has to open it by this name",
+                "another store is `{asked}`, so that this is `{}`: a guest with several opens it by this name",
                 store.name
             ),
         );
