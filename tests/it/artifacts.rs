@@ -12,17 +12,17 @@ use crate::{
 };
 
 /// A function of WAT that tells its version.
-fn versioned(version: u32) -> String {
+pub(crate) fn versioned(version: u32) -> String {
     format!(r#"(module (func (export "version") (result i32) i32.const {version}))"#)
 }
 
 /// A folder with a key pair, `v1.wat`, `v2.wat` and a `trust.toml` that wants signatures by that key.
-struct Workshop {
+pub(crate) struct Workshop {
     folder: tempfile::TempDir,
 }
 
 impl Workshop {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let workshop = Self { folder };
         for version in [1, 2] {
@@ -34,29 +34,29 @@ impl Workshop {
         workshop
     }
 
-    fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
 
     /// A command in this folder, with a store of its own.
-    fn line(&self, line: &str) -> Samara {
+    pub(crate) fn line(&self, line: &str) -> Samara {
         let cache = self.folder().join("cache").display().to_string();
         samara(line).within(self.folder()).env("SAMARA_KEY_PASSWORD", "a secret").env("SAMARA_CACHE", &cache)
     }
 
     #[track_caller]
-    fn does(&self, line: &str) -> String {
+    pub(crate) fn does(&self, line: &str) -> String {
         let ran = self.line(line).run();
         assert_eq!(ran.code, 0, "{line}: {ran}");
         ran.stdout
     }
 
     #[track_caller]
-    fn json(&self, line: &str) -> Value {
+    pub(crate) fn json(&self, line: &str) -> Value {
         serde_json::from_str(&self.does(&format!("{line} --json"))).unwrap()
     }
 
-    fn serve(&self, line: &str) -> Serving {
+    pub(crate) fn serve(&self, line: &str) -> Serving {
         Serving::start(&self.line(&format!("serve --listen 127.0.0.1:0 --admin 127.0.0.1:0 {line}")))
     }
 }

@@ -24,6 +24,7 @@ mod files;
 mod fit_matrix;
 mod golden;
 mod hostile;
+mod origins;
 mod process;
 #[cfg(feature = "external-tests")]
 mod registries;

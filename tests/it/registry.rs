@@ -3,8 +3,8 @@
 
 use std::{
     collections::BTreeMap,
-    io::{BufRead, BufReader, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpListener},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
@@ -12,6 +12,7 @@ use std::{
     thread,
 };
 
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use sha2::{Digest, Sha256};
 
 /// A registry on a loopback port, over plain HTTP, that lives as long as the test's process.
@@ -54,6 +55,21 @@ impl Registry {
         Self { address, state }
     }
 
+    /// Serves the same over TLS too, at the address that is given back.
+    pub(crate) fn over_tls(&self, config: ServerConfig) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (shared, config) = (Arc::clone(&self.state), Arc::new(config));
+        thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let (state, session) = (Arc::clone(&shared), ServerConnection::new(Arc::clone(&config)).unwrap());
+                // A client that does not believe the certificate hangs up.
+                thread::spawn(move || drop(state.connection(StreamOwned::new(session, stream))));
+            }
+        });
+        address
+    }
+
     /// Requests so far.
     pub(crate) fn requests(&self) -> usize {
         self.state.requests.load(SeqCst)
@@ -66,17 +82,19 @@ impl Registry {
 }
 
 impl State {
-    fn connection(&self, mut stream: TcpStream) -> std::io::Result<()> {
-        let mut reader = BufReader::new(stream.try_clone()?);
+    fn connection(&self, stream: impl Read + Write) -> std::io::Result<()> {
+        let mut reader = BufReader::new(stream);
         // What is no HTTP is answered as HTTP servers do.
         if reader.fill_buf()?.first().is_some_and(|byte| !byte.is_ascii_uppercase()) {
-            return stream
+            return reader
+                .get_mut()
                 .write_all(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\nthis is a registry of plain HTTP");
         }
         while let Some(asked) = read(&mut reader)? {
             let head_only = asked.method == "HEAD";
             let (status, headers, body) = self.answer(&asked);
             self.requests.fetch_add(1, SeqCst);
+            let stream = reader.get_mut();
             write!(stream, "HTTP/1.1 {status} x\r\ncontent-length: {}\r\n{headers}\r\n", body.len())?;
             if !head_only {
                 stream.write_all(&body)?;

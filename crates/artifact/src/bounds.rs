@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use samara_model::manifest::ArtifactSettings;
+
 /// A manifest or an index: what the distribution specification asks registries to take at least.
 pub const MAX_MANIFEST_BYTES: u64 = 4 << 20;
 /// A module, unless the host file says otherwise.
@@ -84,7 +86,8 @@ pub const MAX_HEAD_FIELDS: usize = 100;
 /// What is sent in one piece; a larger blob is sent in pieces of this size.
 pub const UPLOAD_CHUNK_BYTES: usize = 32 << 20;
 
-/// What one artifact may cost when its contents are read. The host file may say less or more.
+/// What one artifact may cost when its contents are read: `[artifacts]` of the host file may say less, or more up to its
+/// ceilings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
     /// A module: [`MAX_MODULE_BYTES`].
@@ -97,6 +100,22 @@ pub struct Bounds {
     pub expansion: u64,
     /// Bytes that are unpacked in all: [`MAX_UNPACKED_BYTES`].
     pub unpacked_bytes: u64,
+}
+
+impl Bounds {
+    /// What a host file says, and the default of what it does not say.
+    pub fn of(settings: &ArtifactSettings) -> Self {
+        let default = Self::default();
+        Self {
+            module_bytes: settings.module_bytes.unwrap_or(default.module_bytes),
+            layer_bytes: settings.layer_bytes.unwrap_or(default.layer_bytes),
+            archive_entries: settings
+                .archive_entries
+                .map_or(default.archive_entries, |entries| usize::try_from(entries).unwrap_or(usize::MAX)),
+            expansion: settings.expansion.unwrap_or(default.expansion),
+            unpacked_bytes: settings.unpacked_bytes.unwrap_or(default.unpacked_bytes),
+        }
+    }
 }
 
 impl Default for Bounds {

@@ -9,6 +9,7 @@ use std::{
 
 use super::{
     LimitOverrides, ManifestErrors,
+    artifacts::ArtifactSettings,
     http2::Http2Settings,
     reader::{Item, Reader, Report},
     registry,
@@ -63,6 +64,8 @@ pub struct Host {
     pub admin_hosts: Vec<String>,
     /// Registries and web servers that are not like others, by `host` or `host:port`.
     pub registries: BTreeMap<String, RegistryHost>,
+    /// What one artifact may cost, and whether any is fetched.
+    pub artifacts: ArtifactSettings,
     /// What every artifact must show: the floor of all apps.
     pub trust: TrustPolicy,
     /// How logs are written.
@@ -92,6 +95,7 @@ impl Default for Host {
             admin_token: None,
             admin_hosts: Vec::new(),
             registries: BTreeMap::new(),
+            artifacts: ArtifactSettings::default(),
             trust: TrustPolicy::default(),
             log: LogFormat::default(),
             access_log: None,
@@ -242,6 +246,9 @@ fn read(mut root: Reader<'_>, file: &Path) -> Host {
     }
     if let Some(reader) = section(&mut root, "registry") {
         host.registries = registry::read(reader);
+    }
+    if let Some(reader) = section(&mut root, "artifacts") {
+        host.artifacts = ArtifactSettings::read(reader);
     }
     if let Some(reader) = section(&mut root, "trust") {
         host.trust = TrustPolicy::read(reader);

@@ -9,6 +9,7 @@
 //! name (`not_yet.rs`), so that nobody believes them to be in force.
 
 mod app;
+mod artifacts;
 mod folder;
 mod grants;
 mod host;
@@ -28,6 +29,10 @@ mod trust;
 use std::{fmt, path::PathBuf};
 
 pub use app::{App, Canary, Store, Trigger, Workload, provider_is_relative, resolve_provider};
+pub use artifacts::{
+    ArtifactSettings, MAX_ENTRIES_CEILING, MAX_EXPANSION_CEILING, MAX_LAYER_CEILING_BYTES, MAX_MODULE_CEILING_BYTES,
+    MAX_UNPACKED_CEILING_BYTES, MAX_VERIFY_TIMEOUT,
+};
 pub use folder::Folder;
 pub use host::{
     BODY_TIMEOUT, HEADER_TIMEOUT, Host, HttpSettings, IDLE_TIMEOUT, LISTEN_ADMIN, LISTEN_HTTP, LISTEN_HTTPS, LogFormat,

@@ -1,4 +1,4 @@
-//! `samara inspect`, `wat`, `print`, `validate`, `strip`, `metadata`: what a file is, without running it.
+//! `samara inspect`, `wat`, `print`, `validate`, `strip`, `metadata`: what a module is, without running it.
 //!
 //! No engine here: the facts come from `samara-inspect`, the verdicts from the contracts' own `fit`.
 
@@ -14,14 +14,15 @@ use samara_artifact::{
     Progress, Reference,
     bundle::{self, Listing},
 };
-use samara_inspect::{
-    MAX_SIZE_BYTES, Module, ReadError, Report, Strip, Verdict, is_text, metadata, read_any, strip, text,
-};
+use samara_inspect::{Module, ReadError, Report, Strip, Verdict, metadata, strip, text};
 use samara_model::{Limits, Shape, format_bytes};
 use samara_runtime::{PoolSize, choose, verdicts};
 
-use super::{Contracts, Failure, OriginArgs, block_on, origin};
-use crate::source::Provenance;
+use super::{
+    Contracts, Failure, OriginArgs, block_on,
+    input::{Input, broken, shown_name},
+    origin,
+};
 
 /// Columns of the report where there is no terminal to ask.
 const DEFAULT_COLUMNS: usize = 110;
@@ -52,7 +53,7 @@ impl InspectArgs {
         if let Some(listing) = self.listing()? {
             return say(listed(&listing, self.json).as_bytes());
         }
-        let (bytes, provenance) = self.bytes()?;
+        let Input { bytes, provenance } = Input::binary(&self.file, &self.origin)?;
         let module = Module::read(&bytes).map_err(|error| broken(&self.file, &error))?;
         let (loaded, remark) = as_loaded(&module, &bytes);
         let loaded = loaded.as_ref().unwrap_or(&module);
@@ -98,16 +99,6 @@ impl InspectArgs {
         let fetcher = sources.fetcher().map_err(failed)?;
         let listing = block_on(fetcher.members(&reference, &Progress::default()))?;
         listing.map(Some).map_err(failed)
-    }
-
-    /// What is looked at, and where it came from. A file needs neither a store nor a network.
-    fn bytes(&self) -> Result<(Vec<u8>, Option<Provenance>), Failure> {
-        let reference = origin::of_path(&self.file)?;
-        if matches!(reference, Reference::File(_)) && self.origin.trust.is_none() {
-            return Ok((input(&self.file)?, None));
-        }
-        let loaded = block_on(self.origin.load(&reference))??;
-        Ok((loaded.bytes.to_vec(), Some(loaded.provenance)))
     }
 }
 
@@ -182,8 +173,12 @@ fn outgrows_the_pool(module: &Module) -> Option<String> {
 /// Arguments of `samara wat`.
 #[derive(Debug, Args)]
 pub struct WatArgs {
-    /// The text to assemble; `-` is standard input
+    /// The text to assemble; a file or a reference, and `-` is standard input
+    #[arg(value_name = "REF")]
     pub file: PathBuf,
+    /// Where it comes from.
+    #[command(flatten)]
+    pub origin: OriginArgs,
     /// Where the binary goes; standard output if absent
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
@@ -195,7 +190,7 @@ impl WatArgs {
     /// # Errors
     /// The file cannot be read or does not parse, or the output cannot be written.
     pub fn run(self) -> Result<ExitCode, Failure> {
-        let bytes = raw_input(&self.file)?;
+        let bytes = Input::raw(&self.file, &self.origin)?.bytes;
         let source = std::str::from_utf8(&bytes).ok().filter(|_| !bytes.starts_with(b"\0asm"));
         let source = source.ok_or_else(|| {
             Failure::Usage(anyhow!("`{}` is not text; `samara print` turns a binary into text", shown_name(&self.file)))
@@ -208,8 +203,12 @@ impl WatArgs {
 /// Arguments of `samara print`.
 #[derive(Debug, Args)]
 pub struct PrintArgs {
-    /// The module or component; `-` is standard input
+    /// The module or component; a file or a reference, and `-` is standard input
+    #[arg(value_name = "REF")]
     pub file: PathBuf,
+    /// Where it comes from.
+    #[command(flatten)]
+    pub origin: OriginArgs,
     /// Where the text goes; standard output if absent
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
@@ -221,7 +220,7 @@ impl PrintArgs {
     /// # Errors
     /// The file cannot be read or is not WebAssembly, or the output cannot be written.
     pub fn run(self) -> Result<ExitCode, Failure> {
-        let bytes = input(&self.file)?;
+        let bytes = Input::binary(&self.file, &self.origin)?.bytes;
         let out: Box<dyn Write> = match &self.output {
             Some(path) => Box::new(
                 std::fs::File::create(path)
@@ -261,9 +260,12 @@ impl<W: Write> Write for Watched<W> {
 /// Arguments of `samara validate`.
 #[derive(Debug, Args)]
 pub struct ValidateArgs {
-    /// The modules and components, or either as text; `-` is standard input
-    #[arg(required = true)]
+    /// The modules and components, or either as text; files or references, and `-` is standard input
+    #[arg(value_name = "REF", required = true)]
     pub files: Vec<PathBuf>,
+    /// Where they come from.
+    #[command(flatten)]
+    pub origin: OriginArgs,
     /// Features on top of the standard's, and without those after a `-`: `gc,-simd`; `mvp` and `all` start anew
     #[arg(long, value_name = "LIST", allow_hyphen_values = true)]
     pub features: Option<String>,
@@ -277,7 +279,7 @@ impl ValidateArgs {
     pub fn run(self) -> Result<ExitCode, Failure> {
         let mut failed: Option<Failure> = None;
         for file in &self.files {
-            let bytes = input(file)?;
+            let bytes = Input::binary(file, &self.origin)?.bytes;
             match text::validate(&bytes, self.features.as_deref()) {
                 Ok(()) => {
                     say(format!("{}: valid\n", samara_telemetry::sanitize(&shown_name(file))).as_bytes())?;
@@ -298,8 +300,12 @@ impl ValidateArgs {
 /// Arguments of `samara strip`.
 #[derive(Debug, Args)]
 pub struct StripArgs {
-    /// The module or component; `-` is standard input
+    /// The module or component; a file or a reference, and `-` is standard input
+    #[arg(value_name = "REF")]
     pub file: PathBuf,
+    /// Where it comes from.
+    #[command(flatten)]
+    pub origin: OriginArgs,
     /// Where the result goes; standard output if absent
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
@@ -314,7 +320,7 @@ impl StripArgs {
     /// # Errors
     /// The file cannot be read or is not WebAssembly, or the output cannot be written.
     pub fn run(self) -> Result<ExitCode, Failure> {
-        let bytes = input(&self.file)?;
+        let bytes = Input::binary(&self.file, &self.origin)?.bytes;
         let what = if self.sections.is_empty() { Strip::All } else { Strip::Named(self.sections) };
         let stripped = strip(&bytes, &what).map_err(|error| broken(&self.file, &error))?;
         let done = binary(&stripped, self.output.as_deref())?;
@@ -330,8 +336,12 @@ impl StripArgs {
 /// Arguments of `samara metadata`.
 #[derive(Debug, Args)]
 pub struct MetadataArgs {
-    /// The module or component, or either as text; `-` is standard input
+    /// The module or component, or either as text; a file or a reference, and `-` is standard input
+    #[arg(value_name = "REF")]
     pub file: PathBuf,
+    /// Where it comes from.
+    #[command(flatten)]
+    pub origin: OriginArgs,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -343,7 +353,7 @@ impl MetadataArgs {
     /// # Errors
     /// The file cannot be read, or is not WebAssembly.
     pub fn run(self) -> Result<ExitCode, Failure> {
-        let bytes = input(&self.file)?;
+        let bytes = Input::binary(&self.file, &self.origin)?.bytes;
         let metadata = metadata(&bytes).map_err(|error| broken(&self.file, &error))?;
         let shown = if self.json {
             serde_json::to_string_pretty(&metadata).context("writing JSON")? + "\n"
@@ -352,40 +362,6 @@ impl MetadataArgs {
         };
         say(shown.as_bytes())
     }
-}
-
-/// The file's name in messages and titles.
-fn shown_name(path: &Path) -> String {
-    if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() }
-}
-
-/// The file is not what it should be.
-fn broken(path: &Path, error: &ReadError) -> Failure {
-    Failure::Other(anyhow!("`{}`: {error}", shown_name(path)))
-}
-
-/// A module or component in binary form, from a file or standard input; text is assembled.
-fn input(path: &Path) -> Result<Vec<u8>, Failure> {
-    let bytes = raw_input(path)?;
-    if is_text(&bytes) {
-        let wasm = read_any(&bytes, Some(path)).map_err(|error| Failure::Other(error.into()))?;
-        return Ok(wasm.into_owned());
-    }
-    Ok(bytes)
-}
-
-/// The bytes as they are.
-fn raw_input(path: &Path) -> Result<Vec<u8>, Failure> {
-    let named = || format!("reading `{}`", shown_name(path));
-    let mut bytes = Vec::new();
-    let reader: Box<dyn Read> = if path == Path::new("-") {
-        Box::new(io::stdin().lock())
-    } else {
-        Box::new(std::fs::File::open(path).with_context(named).map_err(Failure::Usage)?)
-    };
-    // One byte more than is read, so that what is too large is seen to be.
-    reader.take(MAX_SIZE_BYTES + 1).read_to_end(&mut bytes).with_context(named).map_err(Failure::Usage)?;
-    Ok(bytes)
 }
 
 /// The terminal's columns, and whether it wants colours.

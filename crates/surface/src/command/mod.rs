@@ -22,6 +22,7 @@ mod explain;
 mod grants;
 mod guest;
 mod host;
+mod input;
 mod observe;
 mod origin;
 mod profile;

@@ -19,6 +19,9 @@ pub struct OriginArgs {
     /// A file with a `[trust]` table: what the artifact must show before anything of it is run
     #[arg(long, value_name = "FILE")]
     pub trust: Option<PathBuf>,
+    /// Let no request leave: what is neither a file nor in the store is not to be had
+    #[arg(long)]
+    pub offline: bool,
 }
 
 fn host(text: &str) -> Result<String, String> {
@@ -28,7 +31,7 @@ fn host(text: &str) -> Result<String, String> {
 impl OriginArgs {
     /// The sources of a command without a host file.
     pub(super) fn sources(&self) -> Result<Sources, Failure> {
-        let mut settings = RegistrySettings::default();
+        let mut settings = RegistrySettings { offline: self.offline, ..RegistrySettings::default() };
         for host in &self.insecure {
             settings.hosts.entry(host.clone()).or_default().insecure = true;
         }

@@ -81,8 +81,26 @@ impl ProfileArgs {
         let asked = host.get(&question, patience);
         let file = super::patiently(&format!("looking at {path}"), asked).await.map_err(Failure::Other)?;
         write(&self.output, &file)?;
+        if is_empty(&file) {
+            let mut stderr = std::io::stderr().lock();
+            // Whoever does not read it sees an empty profile.
+            drop(writeln!(
+                stderr,
+                "nothing of {path} ran in these {} seconds; send it requests meanwhile, or look for longer: `--seconds`",
+                self.seconds
+            ));
+        }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Whether a profile has no sample.
+fn is_empty(file: &[u8]) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Profile {
+        samples: Vec<serde::de::IgnoredAny>,
+    }
+    serde_json::from_slice::<Profile>(file).is_ok_and(|profile| profile.samples.is_empty())
 }
 
 fn write(output: &Path, file: &[u8]) -> Result<(), Failure> {

@@ -135,8 +135,8 @@ impl ServeArgs {
         // Whoever watches waits for each change; where the operator forbids it nobody asks for it.
         let watched = if self.watch && host.tiered { Compile::Tiered } else { Compile::Optimized };
         let compile = self.compile_as.unwrap_or(watched);
-        let sources = Sources::of_host(&host, &self.origin.insecure, self.origin.trust.as_deref());
-        let sources = sources.map_err(Failure::Usage)?;
+        let OriginArgs { insecure, trust, offline } = &self.origin;
+        let sources = Sources::of_host(&host, insecure, *offline, trust.as_deref()).map_err(Failure::Usage)?;
         let deployment = Deployment::new(Arc::new(runtime), host, move |workload| trace.follow_served(workload));
         let deployment = deployment.with_sources(sources);
         let deployment = Arc::new(deployment.compiling(compile));

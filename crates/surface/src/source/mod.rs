@@ -23,10 +23,11 @@ use samara_model::{
 
 pub(crate) use show::shown;
 
-/// Where artifacts come from, and what they must show. One for a process.
+/// Where artifacts come from, what they may cost, and what they must show. One for a process.
 #[derive(Debug, Default)]
 pub struct Sources {
     settings: RegistrySettings,
+    bounds: Bounds,
     trust: Trust,
     fetcher: OnceLock<Fetcher>,
 }
@@ -65,15 +66,19 @@ pub struct Looked {
 impl Sources {
     /// Nothing is asked or opened yet.
     pub fn new(settings: RegistrySettings, trust: Trust) -> Self {
-        Self { settings, trust, fetcher: OnceLock::new() }
+        Self { settings, bounds: Bounds::default(), trust, fetcher: OnceLock::new() }
     }
 
-    /// The sources of a host: its registries, and its `[trust]` as the floor of everything that is loaded.
+    /// The sources of a host: its registries, its bounds, and its `[trust]` as the floor of everything that is loaded.
     ///
     /// # Errors
     /// A key that the host file names cannot be read.
-    pub fn of_host(host: &Host, insecure: &[String], trust: Option<&Path>) -> anyhow::Result<Self> {
-        let mut settings = RegistrySettings { hosts: host.registries.clone(), ..RegistrySettings::default() };
+    pub fn of_host(host: &Host, insecure: &[String], offline: bool, trust: Option<&Path>) -> anyhow::Result<Self> {
+        let mut settings = RegistrySettings {
+            hosts: host.registries.clone(),
+            offline: offline || host.artifacts.offline,
+            ..RegistrySettings::default()
+        };
         for name in insecure {
             settings.hosts.entry(name.clone()).or_default().insecure = true;
         }
@@ -82,7 +87,10 @@ impl Sources {
         if let Some(file) = trust {
             floor = floor.and_file(file)?;
         }
-        Ok(Self::new(settings, floor))
+        if let Some(timeout) = host.artifacts.verify_timeout {
+            floor = floor.within(timeout);
+        }
+        Ok(Self { bounds: Bounds::of(&host.artifacts), ..Self::new(settings, floor) })
     }
 
     /// What must hold for everything that is loaded.
@@ -104,13 +112,7 @@ impl Sources {
         let looked = shown(&reference.to_string(), look).await?;
         let verdict = looked.verdict.into_accepted()?;
         let bytes = looked.bytes.context("it was accepted and not fetched")?;
-        let provenance = Provenance {
-            reference: reference.to_string(),
-            manifest: verdict.manifest,
-            signers: verdict.signers,
-            claims: verdict.claims.map(|claims| claims.bounds()),
-        };
-        Ok(Sourced { bytes, provenance })
+        Ok(Sourced { bytes, provenance: Provenance::of(reference, verdict) })
     }
 
     /// Looks at an artifact and at who vouches for it. That it is not trusted is a verdict and no error.
@@ -143,7 +145,7 @@ impl Sources {
         }
         let store = Store::open_default()?;
         let client = Client::new(self.settings.clone());
-        Ok(self.fetcher.get_or_init(|| Fetcher { client, store, bounds: Bounds::default() }))
+        Ok(self.fetcher.get_or_init(|| Fetcher { client, store, bounds: self.bounds }))
     }
 }
 
@@ -156,6 +158,16 @@ pub fn reference(source: &manifest::Source) -> Result<Reference, Error> {
 }
 
 impl Provenance {
+    /// What is known of an artifact once its verdict is.
+    pub(crate) fn of(reference: &Reference, verdict: Verdict) -> Self {
+        Self {
+            reference: reference.to_string(),
+            manifest: verdict.manifest,
+            signers: verdict.signers,
+            claims: verdict.claims.map(|claims| claims.bounds()),
+        }
+    }
+
     /// For programs.
     pub fn to_json(&self) -> serde_json::Value {
         serde_json::json!({ "reference": self.reference, "manifest": self.manifest, "signers": self.signers })

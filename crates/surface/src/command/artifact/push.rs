@@ -5,6 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::anyhow;
 use clap::Args;
 use samara_artifact::{
+    bundle::Kind,
     pack::{Layout, Metadata, pack},
     trust::{SignatureLayout, sign},
 };
@@ -56,6 +57,12 @@ impl PushArgs {
 
     async fn push(self) -> Result<ExitCode, Failure> {
         let module = crate::deploy::read_artifact(&self.file).map_err(Failure::Usage)?;
+        if !Kind::of(&module).is_wasm() {
+            return Err(Failure::Usage(anyhow!(
+                "`{}` is no WebAssembly, neither in binary form nor as text; `samara push` is for modules and components",
+                self.file.display()
+            )));
+        }
         // The password first: nobody wants to be asked for it after an upload.
         let key = self.sign.as_deref().map(key_pair).transpose()?;
         let (reference, sources) = (origin::reference(&self.reference)?, self.origin.sources()?);
