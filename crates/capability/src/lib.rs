@@ -5,6 +5,7 @@
 
 mod account;
 pub mod blob;
+mod clock;
 pub mod config;
 mod disk;
 pub mod http;
@@ -18,6 +19,7 @@ pub mod secrets;
 pub mod sql;
 mod watched;
 
+pub use clock::Clock;
 pub use disk::{FILE_BYTES, SOURCE_BYTES, SOURCE_VALUES};
 pub use lent::{Begun, Lent, Operation};
 pub use link::Link;

@@ -30,8 +30,8 @@ const SETTLED: Duration = Duration::from_secs(2);
 
 static LOOKING: Semaphore = Semaphore::const_new(LOOKS);
 
-/// Where something is read from. Both methods block, and are called on threads for that.
-pub(crate) trait Place: fmt::Debug + Send + Sync + 'static {
+/// Where something is read from, as a manifest writes it. Both methods block, and are called on threads for that.
+pub(crate) trait Place: fmt::Debug + fmt::Display + Send + Sync + 'static {
     /// What is read.
     type Content: Send + Sync + 'static;
 
@@ -120,7 +120,7 @@ impl<P: Place> Clone for Watched<P> {
 
 impl<P: Place> fmt::Debug for Watched<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.place.fmt(f)
+        fmt::Debug::fmt(&self.0.place, f)
     }
 }
 
@@ -176,7 +176,7 @@ impl<P: Place> Shared<P> {
         match read {
             Some(Err(error)) => {
                 if seen.broken.as_ref() != Some(&error) {
-                    tracing::warn!(place = ?self.place, %error, "cannot be read; the values of before stay");
+                    tracing::warn!(source = %self.place, %error, "the values of before stay");
                     seen.broken = Some(error);
                 }
                 return;
@@ -189,7 +189,120 @@ impl<P: Place> Shared<P> {
             None => {}
         }
         if seen.broken.take().is_some() {
-            tracing::info!(place = ?self.place, "can be read again");
+            tracing::info!(source = %self.place, "can be read again");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// A place that counts its readings, and is broken or hangs when it is told to.
+    #[derive(Debug, Default)]
+    struct Scripted {
+        version: AtomicU64,
+        readings: AtomicUsize,
+        looks: AtomicUsize,
+        broken: Mutex<Option<&'static str>>,
+        hangs: AtomicBool,
+    }
+
+    impl fmt::Display for &'static Scripted {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("scripted")
+        }
+    }
+
+    impl Facts for u64 {
+        fn facts(&self) -> (Identity, std::time::SystemTime) {
+            ((*self, 0, 0, (0, 0), (0, 0)), std::time::UNIX_EPOCH)
+        }
+    }
+
+    impl Place for &'static Scripted {
+        type Content = u64;
+
+        fn mark(&self) -> io::Result<Mark> {
+            while self.hangs.load(Ordering::SeqCst) {
+                std::thread::yield_now();
+            }
+            self.looks.fetch_add(1, Ordering::SeqCst);
+            let mut mark = Mark::default();
+            mark.add(&self.version.load(Ordering::SeqCst));
+            Ok(mark)
+        }
+
+        fn read(&self) -> Result<u64, Unreadable> {
+            self.readings.fetch_add(1, Ordering::SeqCst);
+            match *self.broken.lock() {
+                Some(why) => Err(Unreadable::Failed(why.to_owned())),
+                None => Ok(self.version.load(Ordering::SeqCst)),
+            }
+        }
+    }
+
+    async fn open(fresh: Duration) -> (&'static Scripted, Watched<&'static Scripted>) {
+        let place: &'static Scripted = Box::leak(Box::default());
+        (place, Watched::open(place, fresh).await.unwrap())
+    }
+
+    fn told(watched: &Watched<&'static Scripted>) -> Option<Unreadable> {
+        watched.0.seen.lock().broken.clone()
+    }
+
+    #[tokio::test]
+    async fn what_has_not_changed_is_not_read_again() {
+        let (place, watched) = open(Duration::ZERO).await;
+        for _ in 0..10 {
+            assert_eq!(*watched.now().await, 0);
+        }
+        assert_eq!((place.readings.load(Ordering::SeqCst), place.looks.load(Ordering::SeqCst)), (1, 11));
+        place.version.store(1, Ordering::SeqCst);
+        assert_eq!((*watched.now().await, *watched.now().await), (1, 1));
+        assert_eq!(place.readings.load(Ordering::SeqCst), 2);
+        let (place, watched) = open(Duration::from_secs(3600)).await;
+        place.version.store(1, Ordering::SeqCst);
+        assert_eq!((*watched.now().await, place.looks.load(Ordering::SeqCst)), (0, 1));
+    }
+
+    #[tokio::test]
+    async fn why_a_place_is_broken_is_told_when_it_changes_and_forgotten_when_it_is_not() {
+        let (place, watched) = open(Duration::ZERO).await;
+        place.version.store(1, Ordering::SeqCst);
+        for why in ["no", "no", "never"] {
+            *place.broken.lock() = Some(why);
+            assert_eq!(*watched.now().await, 0);
+            assert_eq!(told(&watched), Some(Unreadable::Failed(why.to_owned())));
+        }
+        *place.broken.lock() = None;
+        assert_eq!((*watched.now().await, told(&watched)), (1, None));
+        // It may also be again what it was before.
+        *place.broken.lock() = Some("no");
+        place.version.store(2, Ordering::SeqCst);
+        assert_eq!(*watched.now().await, 1);
+        place.version.store(1, Ordering::SeqCst);
+        assert_eq!((*watched.now().await, told(&watched)), (1, None));
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_hangs_holds_up_one_caller_for_a_while_and_no_other() {
+        let (place, watched) = open(Duration::ZERO).await;
+        place.version.store(1, Ordering::SeqCst);
+        place.hangs.store(true, Ordering::SeqCst);
+        let begun = Instant::now();
+        assert_eq!(*watched.now().await, 0);
+        assert!(begun.elapsed() >= PATIENCE);
+        let begun = Instant::now();
+        for _ in 0..100 {
+            assert_eq!(*watched.now().await, 0);
+        }
+        assert!(begun.elapsed() < PATIENCE, "the look in flight is not waited for again");
+        place.hangs.store(false, Ordering::SeqCst);
+        while *watched.now().await != 1 {
+            tokio::task::yield_now().await;
         }
     }
 }

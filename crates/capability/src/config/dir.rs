@@ -2,7 +2,7 @@
 //!
 //! The key is the file's name; the value is what the file holds, without one line's end.
 
-use std::{io, path::PathBuf, sync::Arc, time::Duration};
+use std::{fmt, io, path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
@@ -34,6 +34,12 @@ impl Provider for Dir {
 struct ValueFolder {
     folder: Folder,
     origin: Arc<str>,
+}
+
+impl fmt::Display for ValueFolder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.origin)
+    }
 }
 
 impl Place for ValueFolder {

@@ -2,7 +2,7 @@
 //!
 //! Write a new version beside the old one and rename it: a file that is read while it is written may be valid and not whole.
 
-use std::{io, path::PathBuf, sync::Arc, time::Duration};
+use std::{fmt, io, path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
@@ -40,6 +40,12 @@ struct ValueFile {
     path: PathBuf,
     format: Format,
     origin: Arc<str>,
+}
+
+impl fmt::Display for ValueFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.origin)
+    }
 }
 
 impl Place for ValueFile {

@@ -1,6 +1,6 @@
 //! `dir:/run/secrets`: a folder with one file a secret, as Kubernetes and systemd mount them; read again when it changes.
 
-use std::{io, path::PathBuf, sync::Arc, time::Duration};
+use std::{fmt, io, path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
@@ -40,6 +40,12 @@ struct SecretFolder {
     folder: Folder,
     /// The only one that is kept, which must be there.
     only: Option<String>,
+}
+
+impl fmt::Display for SecretFolder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "dir:{}", self.folder.path.display())
+    }
 }
 
 impl Place for SecretFolder {

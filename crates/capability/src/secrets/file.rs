@@ -3,7 +3,7 @@
 //! A file that is one secret is taken as it is, but for the line's end that editors put behind a line of text. TOML and JSON
 //! are not read here: their readers leave copies behind that nobody wipes.
 
-use std::{io, path::PathBuf, sync::Arc, time::Duration};
+use std::{fmt, io, path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
@@ -51,6 +51,12 @@ struct SecretFile {
 enum Holds {
     One(String),
     Lines,
+}
+
+impl fmt::Display for SecretFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "file:{}", self.path.display())
+    }
 }
 
 impl Place for SecretFile {
