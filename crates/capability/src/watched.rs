@@ -1,10 +1,16 @@
 //! Something on disk that is read again when it has changed, and kept as it was while it cannot be read.
 //!
 //! Nothing runs in the background: whoever asks looks, if the last look is longer ago than a given time ([`FRESH`]), and an
-//! app that nobody calls costs nothing. What is told is never older, but for the time a look itself takes. Files are read on threads for
-//! blocking work, one at a time for each place and [`LOOKS`] in the whole process; who asks meanwhile gets what is known.
+//! app that nobody calls costs nothing. What is told is never older, but for the time a look itself takes, and for what has
+//! changed a moment ago, which may be half written. Files are read on threads for blocking work, one at a time for each place
+//! and [`LOOKS`] in the whole process; who asks meanwhile gets what is known.
 
-use std::{fmt, io, path::Path, sync::Arc, time::Duration};
+use std::{
+    fmt, io,
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -28,6 +34,12 @@ const LOOKS: usize = 16;
 /// A file that changed less than this ago may have changed once more without looking different.
 const SETTLED: Duration = Duration::from_secs(2);
 
+/// A file that changed less than this ago may be half written: it is left for a look that comes later.
+const QUIET: Duration = Duration::from_millis(100);
+
+/// How many times that long it is left at most.
+const WAITS: u32 = 10;
+
 static LOOKING: Semaphore = Semaphore::const_new(LOOKS);
 
 /// Where something is read from, as a manifest writes it. Both methods block, and are called on threads for that.
@@ -46,6 +58,9 @@ pub(crate) trait Place: fmt::Debug + fmt::Display + Send + Sync + 'static {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Mark {
     files: Vec<Identity>,
+    /// When the last of them changed; `None` without any.
+    changed: Option<SystemTime>,
+    /// Whether that was so short a time ago that another change could look the same.
     unsettled: bool,
 }
 
@@ -58,7 +73,13 @@ impl Mark {
         let (identity, changed) = metadata.facts();
         let settled = changed.elapsed().is_ok_and(|age| age > SETTLED);
         self.unsettled |= !settled;
+        self.changed = self.changed.max(Some(changed));
         self.files.push(identity);
+    }
+
+    /// Whether something changed less than `quiet` ago. A clock that is ahead of ours never makes it so.
+    fn is_younger(&self, quiet: Duration) -> bool {
+        self.changed.and_then(|changed| changed.elapsed().ok()).is_some_and(|age| age < quiet)
     }
 
     /// The mark of one file.
@@ -72,18 +93,19 @@ impl Mark {
 /// What a mark is made of, of the standard library's metadata and of those of sandboxed folders.
 pub(crate) trait Facts {
     /// The identity, and when it last changed.
-    fn facts(&self) -> (Identity, std::time::SystemTime);
+    fn facts(&self) -> (Identity, SystemTime);
 }
 
 macro_rules! facts {
     ($metadata:ty, $extension:path) => {
         impl Facts for $metadata {
-            fn facts(&self) -> (Identity, std::time::SystemTime) {
+            fn facts(&self) -> (Identity, SystemTime) {
                 use $extension as Extension;
                 let changed = (Extension::ctime(self), Extension::ctime_nsec(self));
                 let written = (Extension::mtime(self), Extension::mtime_nsec(self));
-                let since = Duration::from_secs(u64::try_from(changed.0).unwrap_or(0));
-                let at = std::time::UNIX_EPOCH.checked_add(since).unwrap_or(std::time::UNIX_EPOCH);
+                let nanos = u32::try_from(changed.1).ok().filter(|nanos| *nanos < 1_000_000_000).unwrap_or(0);
+                let since = Duration::new(u64::try_from(changed.0).unwrap_or(0), nanos);
+                let at = UNIX_EPOCH.checked_add(since).unwrap_or(UNIX_EPOCH);
                 ((Extension::dev(self), Extension::ino(self), Extension::size(self), written, changed), at)
             }
         }
@@ -99,6 +121,7 @@ pub(crate) struct Watched<P: Place>(Arc<Shared<P>>);
 struct Shared<P: Place> {
     place: P,
     fresh: Duration,
+    quiet: Duration,
     content: ArcSwap<P::Content>,
     /// Held while the place is looked at.
     looking: Arc<tokio::sync::Mutex<()>>,
@@ -139,6 +162,7 @@ impl<P: Place> Watched<P> {
         Ok(Self(Arc::new(Shared {
             place,
             fresh,
+            quiet: QUIET.min(fresh),
             content: ArcSwap::from_pointee(content),
             looking: Arc::default(),
             seen: Mutex::new(Seen { mark, at: Instant::now(), broken: None }),
@@ -166,11 +190,20 @@ impl<P: Place> Watched<P> {
 }
 
 impl<P: Place> Shared<P> {
+    /// Whether a change may be left for a later look. What never comes to rest is read as it is.
+    fn may_wait(&self) -> bool {
+        self.seen.lock().at.elapsed() < self.fresh.saturating_add(self.quiet.saturating_mul(WAITS))
+    }
+
     fn look(&self) {
         // The mark is older than what is read after it: a change in between is seen by the next look.
         let mark = self.place.mark();
-        let same = mark.as_ref().is_ok_and(|mark| self.seen.lock().mark.as_ref() == Some(mark) && !mark.unsettled);
-        let read = if same { None } else { Some(self.place.read()) };
+        let known = mark.as_ref().is_ok_and(|mark| self.seen.lock().mark.as_ref() == Some(mark));
+        let read = match &mark {
+            Ok(mark) if known && !mark.unsettled => None,
+            Ok(mark) if !known && mark.is_younger(self.quiet) && self.may_wait() => return,
+            _ => Some(self.place.read()),
+        };
         let mut seen = self.seen.lock();
         seen.at = Instant::now();
         match read {
@@ -200,6 +233,8 @@ mod tests {
 
     use super::*;
 
+    const YOUNG: u64 = 100;
+
     /// A place that counts its readings, and is broken or hangs when it is told to.
     #[derive(Debug, Default)]
     struct Scripted {
@@ -217,8 +252,10 @@ mod tests {
     }
 
     impl Facts for u64 {
-        fn facts(&self) -> (Identity, std::time::SystemTime) {
-            ((*self, 0, 0, (0, 0), (0, 0)), std::time::UNIX_EPOCH)
+        fn facts(&self) -> (Identity, SystemTime) {
+            // What is version 100 has changed just now.
+            let changed = if *self == YOUNG { SystemTime::now() } else { UNIX_EPOCH };
+            ((*self, 0, 0, (0, 0), (0, 0)), changed)
         }
     }
 
@@ -266,6 +303,25 @@ mod tests {
         let (place, watched) = open(Duration::from_secs(3600)).await;
         place.version.store(1, Ordering::SeqCst);
         assert_eq!((*watched.now().await, place.looks.load(Ordering::SeqCst)), (0, 1));
+    }
+
+    #[tokio::test]
+    async fn what_may_be_half_written_is_left_for_later() {
+        let (place, mut watched) = open(Duration::ZERO).await;
+        Arc::get_mut(&mut watched.0).unwrap().quiet = Duration::from_secs(3600);
+        place.version.store(YOUNG, Ordering::SeqCst);
+        for looks in 2..5 {
+            assert_eq!((*watched.now().await, place.looks.load(Ordering::SeqCst)), (0, looks));
+        }
+        place.version.store(1, Ordering::SeqCst);
+        assert_eq!(*watched.now().await, 1);
+        // What changes all the time is read all the same.
+        Arc::get_mut(&mut watched.0).unwrap().quiet = Duration::from_nanos(1);
+        place.version.store(YOUNG, Ordering::SeqCst);
+        while *watched.now().await != YOUNG {}
+        let (ahead, _) = 0_u64.facts();
+        let future = SystemTime::now() + Duration::from_secs(3600);
+        assert!(!Mark { files: vec![ahead], changed: Some(future), unsettled: true }.is_younger(QUIET));
     }
 
     #[tokio::test]
