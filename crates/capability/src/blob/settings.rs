@@ -1,12 +1,16 @@
 //! The settings of a store's table in a manifest, beside its `provider`.
 
+#[cfg(feature = "s3")]
 use std::time::Duration;
 
-use samara_model::{format_bytes, format_duration, parse_bytes, parse_duration};
+use samara_model::{format_bytes, parse_bytes};
+#[cfg(feature = "s3")]
+use samara_model::{format_duration, parse_duration};
 
 use super::BlobError;
 
 /// How long a backend may take to answer, unless the setting `timeout` says otherwise.
+#[cfg(feature = "s3")]
 pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The settings of one store, all of them known.
@@ -51,7 +55,7 @@ impl<'a> Settings<'a> {
     }
 
     /// A length of time that is not nothing.
-    #[cfg_attr(not(feature = "s3"), expect(dead_code, reason = "only servers may be slow"))]
+    #[cfg(feature = "s3")]
     pub(super) fn duration(&self, name: &str, default: Duration) -> Result<Duration, BlobError> {
         let Some(text) = self.text(name, &format_duration(default))? else { return Ok(default) };
         match parse_duration(text) {
@@ -64,7 +68,7 @@ impl<'a> Settings<'a> {
     }
 
     /// Yes or no; no if it is not said.
-    #[cfg_attr(not(feature = "s3"), expect(dead_code, reason = "only clients of servers have switches"))]
+    #[cfg(feature = "s3")]
     pub(super) fn flag(&self, name: &str) -> Result<bool, BlobError> {
         match self.table.get(name) {
             None => Ok(false),

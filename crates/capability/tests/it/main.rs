@@ -19,5 +19,6 @@ mod servers;
 
 #[cfg(feature = "external-tests")]
 mod blob;
+mod folder;
 #[cfg(feature = "external-tests")]
 mod messaging;

@@ -12,6 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use cap_std::fs::{Dir, File, OpenOptions, OpenOptionsExt};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::blob::{Attributes, BlobError, Info};
@@ -54,6 +55,12 @@ pub(super) fn refused(error: &io::Error) -> BlobError {
         }
         _ => format!("the disk of the store refuses: {error}"),
     })
+}
+
+/// Whether something is somebody else's: no object of ours, a link, or a socket.
+pub(super) fn is_foreign(error: &io::Error) -> bool {
+    let linked = [Errno::LOOP, Errno::NXIO].map(Errno::raw_os_error);
+    error.kind() == io::ErrorKind::InvalidData || error.raw_os_error().is_some_and(|code| linked.contains(&code))
 }
 
 /// `None` instead of the error that something is not there.

@@ -22,7 +22,7 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 use sha2::{Digest, Sha256};
 
 use super::{
-    file::{Head, Incoming, IncomingName, Stored, absent, open, refused},
+    file::{Head, Incoming, IncomingName, Stored, absent, is_foreign, open, refused},
     list::each,
 };
 use crate::blob::{
@@ -79,10 +79,13 @@ fn lock(container: &str, object: &str) -> Option<MutexGuard<'static, ()>> {
     Some(OBJECTS.get(usize::try_from(index).ok()?)?.lock())
 }
 
-/// A folder beneath another, without following a link. `None` if it is not there.
+/// A folder beneath another, without following a link. `None` if it is not there, or something else is.
 pub(super) fn folder(dir: &Dir, name: &str) -> Result<Option<Dir>, BlobError> {
-    let opened = absent(open(dir, name, OpenOptions::new().read(true))).map_err(|error| refused(&error))?;
-    let Some(file) = opened else { return Ok(None) };
+    let file = match absent(open(dir, name, OpenOptions::new().read(true))) {
+        Ok(Some(file)) => file,
+        Err(error) if !is_foreign(&error) => return Err(refused(&error)),
+        Ok(None) | Err(_) => return Ok(None),
+    };
     let is_dir = file.metadata().map_err(|error| refused(&error))?.is_dir();
     Ok(is_dir.then(|| Dir::from_std_file(file.into_std())))
 }

@@ -3,13 +3,12 @@
 //! A page is in the order of the names on the disk, which is what its cursor is: so it needs no state between pages, and no
 //! more memory than its own entries, however many files there are.
 
-use std::{collections::BTreeSet, io};
+use std::collections::BTreeSet;
 
 use cap_std::fs::Dir;
-use rustix::io::Errno;
 
 use super::{
-    file::{Stored, absent, refused},
+    file::{Stored, absent, is_foreign, refused},
     folder::{Folder, folder, is_hash},
 };
 use crate::blob::{
@@ -48,12 +47,6 @@ fn shards(objects: &Dir) -> Result<BTreeSet<String>, BlobError> {
 
 fn is_shard(name: &str) -> bool {
     name.len() == 2 && name.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
-}
-
-/// Whether something is somebody else's: no object of ours, a link, or a socket.
-fn is_foreign(error: &io::Error) -> bool {
-    let linked = [Errno::LOOP, Errno::NXIO].map(Errno::raw_os_error);
-    error.kind() == io::ErrorKind::InvalidData || error.raw_os_error().is_some_and(|code| linked.contains(&code))
 }
 
 /// What is in a file, if it is an object of ours that is still there.

@@ -33,6 +33,8 @@ use super::{
 
 mod explain;
 mod settings;
+#[cfg(test)]
+mod tests;
 mod upload;
 mod wire;
 
