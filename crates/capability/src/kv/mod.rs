@@ -15,10 +15,13 @@ use bytes::Bytes;
 
 #[cfg(any(test, feature = "conformance"))]
 mod check;
+mod copy;
 mod error;
 mod granted;
 mod measure;
 mod memory;
+#[cfg(feature = "nats")]
+mod nats;
 mod number;
 mod redb;
 #[cfg(feature = "redis")]
@@ -31,6 +34,7 @@ mod watch;
 
 #[cfg(any(test, feature = "conformance"))]
 pub use check::check_kv;
+pub use copy::{Copied, copy};
 pub use error::KvError;
 pub use granted::{BATCH_BYTES, BATCH_KEYS, Granted, PAGE_KEYS};
 pub use store::Store;
@@ -47,6 +51,8 @@ pub const PROVIDERS: &[&dyn Provider] = &[
     &redis::Redis("redis"),
     #[cfg(feature = "redis")]
     &redis::Redis("rediss"),
+    #[cfg(feature = "nats")]
+    &nats::Nats,
 ];
 
 /// Schemes whose client may be left out of the binary, and the cargo feature that has it.

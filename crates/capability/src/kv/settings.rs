@@ -47,6 +47,20 @@ impl<'a> Settings<'a> {
         Ok(duration)
     }
 
+    /// A whole number from 1 to `most`.
+    #[cfg(feature = "nats")]
+    pub(super) fn count(&self, name: &str, default: usize, most: usize) -> Result<usize, KvError> {
+        match self.table.get(name) {
+            None => Ok(default),
+            Some(value) => {
+                let count = value.as_integer().and_then(|count| usize::try_from(count).ok());
+                count.filter(|count| (1..=most).contains(count)).ok_or_else(|| {
+                    KvError::Configuration(format!("`{name}` is `{value}`; write a number from 1 to {most}"))
+                })
+            }
+        }
+    }
+
     fn text(&self, name: &str, example: &str) -> Result<Option<&'a str>, KvError> {
         match self.table.get(name) {
             None => Ok(None),

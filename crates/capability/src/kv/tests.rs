@@ -6,7 +6,9 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use samara_model::{Capability, Fault, KvGrant, KvOperation, Limits, Tenant};
 
-use super::{BATCH_KEYS, Change, Granted, KeyValue, KvError, NoWorkloads, PROVIDERS, Page, Store, check_kv, open};
+use super::{
+    BATCH_KEYS, Change, Granted, KeyValue, KvError, NoWorkloads, PROVIDERS, Page, Store, check_kv, copy, open,
+};
 use crate::{Denial, Recorder, Unrecorded};
 
 /// A store of a provider that nobody else uses. A new provider adds its line here and passes the whole suite.
@@ -324,4 +326,24 @@ fn a_fault_says_who_is_to_blame() {
 fn a_guests_own_words_are_cut_before_they_reach_a_log() {
     let message = KvError::no_such_store(&"\n\u{1b}[2J".repeat(1000)).to_string();
     assert!(message.len() < 500 && !message.contains(['\n', '\u{1b}']), "{message}");
+}
+
+#[tokio::test]
+async fn a_copy_has_everything_under_the_prefix_with_its_time_and_nothing_else() {
+    let (from, to) = (scratch("memory").await, scratch("redb").await);
+    for number in 0..2500 {
+        from.set(&format!("t:{number}"), bytes(&number.to_string())).await.unwrap();
+    }
+    from.set("u:other", bytes("stays")).await.unwrap();
+    from.set_expiring("t:ends", bytes("v"), Some(Duration::from_hours(1))).await.unwrap();
+    to.set("t:7", bytes("old")).await.unwrap();
+    to.set("t:own", bytes("stays")).await.unwrap();
+    let told = Mutex::new(Vec::new());
+    let done = copy(&*from, &*to, "t:", &|copied| told.lock().push(copied.keys)).await.unwrap();
+    assert_eq!(done.keys, 2501);
+    assert_eq!(done.bytes, from.usage("t:").await.unwrap().bytes);
+    assert_eq!(*told.lock(), [1000, 2000, 2501]);
+    assert_eq!(to.usage("").await.unwrap().keys, 2502);
+    assert_eq!(to.get("t:7").await, Ok(Some(bytes("7"))));
+    assert!(to.entry("t:ends").await.unwrap().unwrap().ttl.is_some());
 }

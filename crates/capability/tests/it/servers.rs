@@ -137,6 +137,21 @@ impl Server {
     /// Lets it run no further, as a machine that hangs: connections stay open and nothing answers.
     pub(crate) fn freeze(&self) {
         self.signal(Signal::STOP);
+        // A thread that runs just now stops a moment later, and might still answer.
+        let id = self.process.lock().as_ref().map(Child::id).expect("a server that runs");
+        let frozen = || {
+            let threads = fs::read_dir(format!("/proc/{id}/task")).unwrap().flatten();
+            threads.into_iter().all(|thread| {
+                let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+                // The state follows the name, which is in brackets and may hold anything.
+                stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T'))
+            })
+        };
+        let until = Instant::now() + READY;
+        while !frozen() {
+            assert!(Instant::now() < until, "{self:?} does not stop");
+            pause();
+        }
     }
 
     /// Lets a frozen server run on.
@@ -256,10 +271,14 @@ fn ready(kind: Kind, port: u16, child: &mut Child) -> bool {
         if answers(kind, port) {
             return true;
         }
-        #[expect(clippy::disallowed_methods, reason = "a thread of the test waits for another process")]
-        std::thread::sleep(Duration::from_millis(10));
+        pause();
     }
     false
+}
+
+#[expect(clippy::disallowed_methods, reason = "a thread of the test waits for another process")]
+fn pause() {
+    std::thread::sleep(Duration::from_millis(10));
 }
 
 /// Whether the server speaks its own protocol on the port.

@@ -1,5 +1,7 @@
 //! Key-value stores beyond one process: on real servers, in bad weather, killed.
 
+mod killed;
+mod relinked;
 #[cfg(feature = "external-tests")]
 mod remote;
 
