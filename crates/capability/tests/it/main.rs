@@ -22,3 +22,6 @@ mod blob;
 mod folder;
 #[cfg(feature = "external-tests")]
 mod messaging;
+
+#[cfg(feature = "external-tests")]
+mod postgres;

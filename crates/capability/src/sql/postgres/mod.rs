@@ -22,7 +22,7 @@ use tokio_postgres::{Config, config::SslMode};
 
 use self::{
     pool::{Held, Pool},
-    run::{Around, BEGIN_READ, run},
+    run::{Around, BEGIN_READ, Failed, run},
     server::Server,
     transaction::Open,
 };
@@ -86,9 +86,13 @@ impl Provider for Postgres {
         config.application_name("samara");
         let server = Server { config, tls, place: Arc::clone(&place), timeout, runtime: Handle::current() };
         let until = Instant::now() + timeout;
-        let server = if separate { share::enter(&server, share, until).await? } else { server };
+        let (server, home) = if separate {
+            (share::enter(&server, share, until).await?, Some((server, share.clone())))
+        } else {
+            (server, None)
+        };
         let first = server.connect(until).await?;
-        Ok(Arc::new(Database { pool: Pool::new(server, first, connections) }))
+        Ok(Arc::new(Database { pool: Pool::new(server, home, first, connections) }))
     }
 }
 
@@ -117,18 +121,17 @@ impl Sql for Database {
             let Held { session, pool, .. } = &mut held;
             let done = tokio::select! {
                 biased;
-                done = run(&pool.server, session, &statement, &terms, Around::Nothing, &mut sink) => Some(done),
-                () = unwanted => None,
+                done = run(&pool.server, session, &statement, &terms, Around::Nothing, &mut sink) => done,
+                () = unwanted => Err(Failed::Unread(sink.stop.timed_out())),
             };
             match done {
-                Some(done) => {
-                    held.give_back();
-                    sink.finish(done).await;
-                }
-                None => {
-                    let timed_out = Err(sink.stop.timed_out());
-                    sink.finish(timed_out).await;
+                Err(Failed::Unread(error)) => {
+                    sink.finish(Err(error)).await;
                     held.stop().await;
+                }
+                done => {
+                    held.give_back();
+                    sink.finish(done.map_err(Failed::into_error)).await;
                 }
             }
         });

@@ -9,8 +9,11 @@ use tokio::{
 };
 use tokio_postgres::{SimpleQueryMessage, Statement};
 
-use super::server::{Line, Server, TIDY};
-use crate::sql::SqlError;
+use super::{
+    server::{Line, Server, Stopped, TIDY},
+    share::enter,
+};
+use crate::sql::{Share, SqlError};
 
 /// Statements that wait for a connection, at most.
 const WAITING: usize = 1024;
@@ -30,6 +33,8 @@ const RESET: &str = "ROLLBACK; RESET SESSION AUTHORIZATION; RESET ALL; CLOSE ALL
 #[derive(Debug)]
 pub(super) struct Pool {
     pub(super) server: Server,
+    /// The account of the URL and the share, if the pool's account is the share's own.
+    home: Option<(Server, Share)>,
     idle: Mutex<Vec<Session>>,
     free: Arc<Semaphore>,
     waiting: Semaphore,
@@ -44,9 +49,21 @@ pub(super) struct Session {
 
 impl Pool {
     /// Up to `most` connections, of which one is open.
-    pub(super) fn new(server: Server, first: Line, most: usize) -> Arc<Self> {
+    pub(super) fn new(server: Server, home: Option<(Server, Share)>, first: Line, most: usize) -> Arc<Self> {
         let idle = Mutex::new(vec![Session { line: first, prepared: Vec::new() }]);
-        Arc::new(Self { server, idle, free: Arc::new(Semaphore::new(most)), waiting: Semaphore::new(WAITING) })
+        let free = Arc::new(Semaphore::new(most));
+        Arc::new(Self { server, home, idle, free, waiting: Semaphore::new(WAITING) })
+    }
+
+    /// Opens one more. A guest can change the password of its share's account, and has then only made work for us.
+    async fn connect(&self, until: Instant) -> Result<Line, SqlError> {
+        match (self.server.connect(until).await, &self.home) {
+            (Err(error), Some((server, share))) if error.is_refused_account() => {
+                enter(server, share, until).await?;
+                self.server.connect(until).await
+            }
+            (connected, _) => connected,
+        }
     }
 
     /// Waits for a connection; those that wait get theirs in turn.
@@ -63,7 +80,7 @@ impl Pool {
                 // The server went away, and perhaps came back.
                 Some(session) if session.line.client.is_closed() => continue,
                 Some(session) => session,
-                None => Session { line: self.server.connect(until).await?, prepared: Vec::new() },
+                None => Session { line: self.connect(until).await?, prepared: Vec::new() },
             };
             return Ok(Held { session, pool: Arc::clone(self), _permit: permit });
         }
@@ -79,7 +96,7 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// Cleans the connection up, in the background and with its place still taken, for whoever is next.
+    /// Cleans the connection up for whoever is next, in the background and with its place still taken.
     pub(super) fn give_back(self) {
         let runtime = self.pool.server.runtime.clone();
         runtime.spawn(async move {
@@ -90,10 +107,11 @@ impl Held {
         });
     }
 
-    /// Stops what runs on the connection, and waits until it has stopped. The connection is not used again.
+    /// Stops what runs on the connection, and waits until it has stopped.
     pub(super) async fn stop(self) {
-        self.pool.server.cancel(self.session.line.client.cancel_token()).await;
-        let _ = timeout(TIDY, self.session.line.client.simple_query("ROLLBACK")).await;
+        if self.pool.server.stop(&self.session.line).await == Stopped::ByItself {
+            self.give_back();
+        }
     }
 }
 

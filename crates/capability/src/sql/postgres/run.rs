@@ -28,7 +28,7 @@ pub(super) fn run<'a>(
     terms: &'a Terms,
     around: Around,
     sink: &'a mut Sink,
-) -> BoxFuture<'a, Result<Done, SqlError>> {
+) -> BoxFuture<'a, Result<Done, Failed>> {
     Box::pin(framed(server, session, statement, terms, around, sink))
 }
 
@@ -39,7 +39,7 @@ async fn framed(
     terms: &Terms,
     around: Around,
     sink: &mut Sink,
-) -> Result<Done, SqlError> {
+) -> Result<Done, Failed> {
     let reading = around == Around::Nothing && terms.access == Access::Read;
     if reading {
         server.told(session.line.client.batch_execute(BEGIN_READ).await, &session.line)?;
@@ -60,14 +60,14 @@ async fn framed(
             // A table has changed since it was prepared. Nothing of it has happened.
             session.forget(&statement.text);
             if !again || framed || reading {
-                return Err(error);
+                return Err(Failed::Ended(error));
             }
             let prepared = prepare(server, session, &statement.text).await?;
             stream(server, session, &prepared, statement, sink).await
         }
         done => done,
     };
-    let done = done.map_err(Failed::into_error)?;
+    let done = done?;
     if framed {
         server.told(session.line.client.batch_execute("COMMIT").await, &session.line)?;
     }
@@ -80,24 +80,28 @@ async fn prepare(server: &Server, session: &mut Session, text: &str) -> Result<P
     Ok(prepared)
 }
 
-/// Why a statement failed.
-enum Failed {
+/// Why a statement failed, and what that means for its connection.
+#[derive(Debug)]
+pub(super) enum Failed {
     /// What was prepared is no longer true; the guest's statement itself may be fine.
     Stale(SqlError),
-    Otherwise(SqlError),
+    /// The server has ended it.
+    Ended(SqlError),
+    /// It may run on: its answer was given up here.
+    Unread(SqlError),
 }
 
 impl Failed {
-    fn into_error(self) -> SqlError {
+    pub(super) fn into_error(self) -> SqlError {
         match self {
-            Self::Stale(error) | Self::Otherwise(error) => error,
+            Self::Stale(error) | Self::Ended(error) | Self::Unread(error) => error,
         }
     }
 }
 
 impl From<SqlError> for Failed {
     fn from(error: SqlError) -> Self {
-        Self::Otherwise(error)
+        Self::Ended(error)
     }
 }
 
@@ -114,7 +118,7 @@ async fn stream(
         let stale =
             code == Some(&SqlState::FEATURE_NOT_SUPPORTED) || code == Some(&SqlState::INVALID_SQL_STATEMENT_NAME);
         let error = server.tell(&error, Some(&session.line));
-        if stale { Failed::Stale(error) } else { Failed::Otherwise(error) }
+        if stale { Failed::Stale(error) } else { Failed::Ended(error) }
     };
     let parameters = encode::parameters(prepared.params(), &statement.parameters)?;
     let rows: RowStream = session.line.client.query_raw(prepared, &parameters).await.map_err(failed)?;
@@ -122,9 +126,9 @@ async fn stream(
     let columns: std::sync::Arc<[Column]> = prepared.columns().iter().map(decode::column).collect();
     // The first row or the end tells whether the statement was accepted.
     let mut next = rows.try_next().await.map_err(failed)?;
-    sink.head(columns).await?;
+    sink.head(columns).await.map_err(Failed::Unread)?;
     while let Some(row) = next {
-        sink.row(decode::row(&row)?).await?;
+        sink.row(decode::row(&row).map_err(Failed::Unread)?).await.map_err(Failed::Unread)?;
         next = rows.try_next().await.map_err(failed)?;
     }
     Ok(Done { affected: rows.rows_affected().unwrap_or(0), last_insert_id: None })

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -11,6 +12,7 @@ use std::{
 
 use tokio::{
     runtime::Handle,
+    task::AbortHandle,
     time::{Instant, timeout, timeout_at},
 };
 use tokio_postgres::{CancelToken, Client, Config, NoTls, error::SqlState};
@@ -45,10 +47,32 @@ impl fmt::Debug for Server {
     }
 }
 
-/// A connection that is open.
+/// How a statement came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stopped {
+    ByItself,
+    WhenAsked,
+    /// It has not, or nobody knows.
+    Never,
+}
+
+/// How long a statement may take to end by itself, once nobody wants its answer.
+const ENDING: Duration = Duration::from_millis(10);
+
+/// How long to wait for a statement to stop before asking again.
+const AGAIN: Duration = Duration::from_millis(100);
+
+/// A connection that is open. Dropped, its socket is closed at once, whatever the server still does.
 pub(super) struct Line {
     pub(super) client: Client,
     over: Arc<AtomicBool>,
+    driver: AbortHandle,
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
 }
 
 impl fmt::Debug for Line {
@@ -75,25 +99,41 @@ impl Server {
             .await
             .map_err(|error| SqlError::Backend(format!("`{}` cannot be reached: {error}", self.place)))?;
         let refused = |error| self.tell(&error, None);
-        let client = match &self.tls {
+        let (client, driver) = match &self.tls {
             None => {
                 let opened = self.config.connect_raw(Bounded::new(wire, bound), NoTls).await;
                 let (client, connection) = opened.map_err(refused)?;
-                self.runtime.spawn(connection);
-                client
+                (client, self.runtime.spawn(connection).abort_handle())
             }
             Some(make) => {
                 let opened = self.config.connect_raw(wire, Tls::new(make, &host, bound)).await;
                 let (client, connection) = opened.map_err(refused)?;
-                self.runtime.spawn(connection);
-                client
+                (client, self.runtime.spawn(connection).abort_handle())
             }
         };
-        Ok(Line { client, over })
+        Ok(Line { client, over, driver })
     }
 
-    /// Asks the server to stop what runs on a connection. It may be late: whatever runs there next may be hit.
-    pub(super) async fn cancel(&self, token: CancelToken) {
+    /// Waits until nothing runs on a connection any more, and sees to it. The last of its asking may be late, so that
+    /// whatever runs there next may be hit.
+    pub(super) async fn stop(&self, line: &Line) -> Stopped {
+        let mut ended = pin!(line.client.simple_query(""));
+        // Most are at their end already: then the connection is as it should be.
+        if let Ok(ended) = timeout(ENDING, &mut ended).await {
+            return if ended.is_ok() { Stopped::ByItself } else { Stopped::Never };
+        }
+        let until = Instant::now() + TIDY;
+        while Instant::now() < until {
+            // Asked before the statement has arrived there, the server finds nothing to stop.
+            self.cancel(line.client.cancel_token()).await;
+            if let Ok(ended) = timeout(AGAIN, &mut ended).await {
+                return if ended.is_ok() { Stopped::WhenAsked } else { Stopped::Never };
+            }
+        }
+        Stopped::Never
+    }
+
+    async fn cancel(&self, token: CancelToken) {
         let asked = async {
             let (wire, host) = dial(&self.config).await.ok()?;
             match &self.tls {

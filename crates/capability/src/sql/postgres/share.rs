@@ -24,8 +24,8 @@ const PREFIX: &str = "samara_";
 const NAME_BYTES: usize = 63;
 
 /// Settings of each session; the statements of a guest can change them for themselves. A host that is gone leaves no
-/// transaction open for long.
-const SESSION: &str = "-c TimeZone=UTC -c idle_in_transaction_session_timeout=60000";
+/// transaction open for long, and no statement running for ever.
+const SESSION: &str = "-c TimeZone=UTC -c idle_in_transaction_session_timeout=1min -c statement_timeout=1h";
 
 /// The account and the schema of a share are called the same.
 fn name(share: &Share) -> Result<String, SqlError> {

@@ -13,7 +13,8 @@ use tokio::{
 
 use super::{
     pool::Held,
-    run::{Around, run},
+    run::{Around, Failed, run},
+    server::Stopped,
 };
 use crate::sql::{Rejection, Rows, SqlError, Statement, Terms, Transaction, rows::answer, statement::check};
 
@@ -103,17 +104,14 @@ impl Transaction for Open {
             let done = tokio::select! {
                 biased;
                 done = run(&server, &mut held.session, &statement, &terms, Around::Transaction, &mut sink) => done,
-                () = unwanted => {
-                    // The next statement waits behind this one, and is refused, because this one failed.
-                    server.cancel(held.session.line.client.cancel_token()).await;
-                    Err(sink.stop.timed_out())
-                }
+                () = unwanted => Err(Failed::Unread(sink.stop.timed_out())),
             };
-            if held.session.line.client.is_closed() {
+            // The next statement waits until this one has stopped.
+            if matches!(done, Err(Failed::Unread(_))) && server.stop(&held.session.line).await == Stopped::Never {
                 *guard = None;
             }
             drop(guard);
-            sink.finish(done).await;
+            sink.finish(done.map_err(Failed::into_error)).await;
         });
         rows.begun().await
     }

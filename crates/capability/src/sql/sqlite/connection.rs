@@ -107,6 +107,8 @@ impl Connection {
         if stop.now() {
             return Err(stop.timed_out());
         }
+        // What was refused before has been told.
+        drop(self.gate.why());
         let watched = Arc::clone(&stop);
         self.wait_until(stop.until);
         let mut begun = self.raw.progress_handler(PROGRESS_STEPS, Some(move || watched.now()));
@@ -185,9 +187,12 @@ impl Connection {
             }
             other => return SqlError::Backend(other.to_string()),
         };
+        // SQLite has more than one code for what its authorizer refuses.
+        if let Some(why) = self.gate.why() {
+            return SqlError::Refused(why);
+        }
         let message = message.unwrap_or_else(|| code.to_string());
         match code.code {
-            ErrorCode::AuthorizationForStatementDenied => SqlError::Refused(self.gate.why()),
             ErrorCode::OperationInterrupted => {
                 let ours = || SqlError::TimedOut("the database was busy".to_owned());
                 statement.map_or_else(ours, |(_, stop)| stop.timed_out())

@@ -106,9 +106,9 @@ impl Gate {
         self.inside.store(inside, Ordering::Relaxed);
     }
 
-    /// Why the last statement was refused, once.
-    pub(super) fn why(&self) -> String {
-        self.why.lock().take().unwrap_or_else(|| "the statement does something that no guest may do".to_owned())
+    /// Why a statement was refused since this was asked last, if one was.
+    pub(super) fn why(&self) -> Option<String> {
+        self.why.lock().take()
     }
 
     fn authorize(&self, context: AuthContext<'_>) -> Authorization {

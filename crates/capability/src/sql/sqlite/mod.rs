@@ -35,6 +35,8 @@ use super::{
 mod connection;
 mod guard;
 mod lane;
+#[cfg(test)]
+mod tests;
 mod transaction;
 
 /// How the folder ends in which the files of shares are.
