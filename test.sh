@@ -3,8 +3,8 @@
 #   ./test.sh                   everything
 #   ./test.sh --interop=try     the same, but says and leaves out what could not be downloaded (what CI does)
 #   ./test.sh --interop=no      `cargo test --workspace` alone
-# Four kinds of test need more than Rust. The admin API is tested by schemathesis (PyPI). Registries and signatures are tested
-# with real ones (tests/registry-tools.sh installs docker-registry, skopeo, oras and cosign). Guests too large to commit (JS, Python, Go) are built by guests/interop.sh, whose
+# Five kinds of test need more than Rust. The admin API is tested by schemathesis (PyPI). Registries and signatures are tested
+# with real ones (tests/registry-tools.sh installs docker-registry, skopeo, oras and cosign), and stores on real servers (Redis, NATS, PostgreSQL). Guests too large to commit (JS, Python, Go) are built by guests/interop.sh, whose
 # toolchains come from npm and PyPI into $SAMARA_INTEROP_DIR. And the suites of others are run from checkouts of them, if
 # $WASI_TESTSUITE, $WASM_TESTSUITE or $COMPONENT_MODEL_TESTSUITE name one (tests/conformance/README.md says how to get them).
 # A script rather than an xtask: all it does is start other programs, and it must work before anything is compiled.
@@ -57,6 +57,10 @@ build_interop_guests() {
         mv "$SAMARA_INTEROP_DIR/tools/schemathesis.partial" "$SAMARA_INTEROP_DIR/tools/schemathesis"
     fi
     tests/registry-tools.sh "$SAMARA_INTEROP_DIR/tools" || return 1
+    # The servers that stores may be on; crates/capability/tests/it/servers.rs starts them.
+    command -v redis-server >/dev/null || install_packages redis-server || return 1
+    command -v nats-server >/dev/null || install_packages nats-server || return 1
+    [ -d /usr/lib/postgresql ] || install_packages postgresql || return 1
     guests/interop.sh "$SAMARA_INTEROP_DIR"
 }
 
@@ -70,7 +74,7 @@ fi
 if [ "$interop" != no ] && [ -x guests/interop.sh ]; then
     say "guests of other toolchains, registries"
     if build_interop_guests; then
-        cargo test --workspace --locked --no-fail-fast --features samara/external-tests --test it -- external:: registries:: distribution:: exchange:: layouts:: 2>&1 | tee -a "$log" || failed=yes
+        cargo test --workspace --locked --no-fail-fast --features samara/external-tests --test it -- external:: registries:: distribution:: exchange:: layouts:: servers:: kv:: blob:: messaging:: sql:: 2>&1 | tee -a "$log" || failed=yes
     elif [ "$interop" = try ]; then
         say "NOT RUN: tests on JS, Python and Go guests and on registries (what they need could not be installed)"
     else
