@@ -17,6 +17,7 @@ pub mod messaging;
 mod record;
 pub mod secrets;
 pub mod sql;
+pub mod trigger;
 mod watched;
 
 pub use clock::Clock;

@@ -215,6 +215,10 @@ impl Deliveries for Bounded {
         }
     }
 
+    fn waiting(&mut self) -> Option<Delivery> {
+        self.inner.waiting()
+    }
+
     fn dropped(&self) -> u64 {
         self.dropped + self.inner.dropped()
     }

@@ -72,20 +72,25 @@ impl Queue {
     pub(super) async fn next(&self) -> Result<Delivery, MessagingError> {
         loop {
             let arrived = self.arrived.notified();
-            {
-                let mut state = self.state.lock();
-                if let Some(next) = state.waiting.pop_front() {
-                    state.bytes -= next.message.footprint();
-                    #[cfg(feature = "nats")]
-                    self.left.notify_one();
-                    return Ok(next);
-                }
-                if let Some(error) = &state.over {
-                    return Err(error.clone());
-                }
+            if let Some(next) = self.pop() {
+                return Ok(next);
+            }
+            if let Some(error) = &self.state.lock().over {
+                return Err(error.clone());
             }
             arrived.await;
         }
+    }
+
+    /// The next message, if there is one.
+    pub(super) fn pop(&self) -> Option<Delivery> {
+        let mut state = self.state.lock();
+        let next = state.waiting.pop_front()?;
+        state.bytes -= next.message.footprint();
+        drop(state);
+        #[cfg(feature = "nats")]
+        self.left.notify_one();
+        Some(next)
     }
 
     pub(super) fn dropped(&self) -> u64 {

@@ -321,6 +321,10 @@ impl Deliveries for Listening {
         self.queue.next().await
     }
 
+    fn waiting(&mut self) -> Option<Delivery> {
+        self.queue.pop()
+    }
+
     fn dropped(&self) -> u64 {
         self.queue.dropped()
     }

@@ -246,6 +246,13 @@ impl Deliveries for Following {
         }
     }
 
+    fn waiting(&mut self) -> Option<Delivery> {
+        let before = self.before.as_mut().and_then(|before| before.waiting());
+        let Delivery { message, attempt, receipt } = before.or_else(|| self.current.waiting())?;
+        let message = self.share.scope.heard(message)?;
+        Some(Delivery { message, attempt, receipt })
+    }
+
     fn dropped(&self) -> u64 {
         self.dropped + self.current.dropped() + self.before.as_ref().map_or(0, |before| before.dropped())
     }

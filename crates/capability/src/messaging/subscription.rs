@@ -113,6 +113,10 @@ pub trait Deliveries: fmt::Debug + Send {
     /// The subscription is over, and so is every call after this one: the bus or what keeps its messages is gone.
     async fn next(&mut self) -> Result<Delivery, MessagingError>;
 
+    /// A message that waits in this process, if one does; asks the bus for none. Who stops listening takes them all, to give
+    /// them back before their time is over.
+    fn waiting(&mut self) -> Option<Delivery>;
+
     /// Messages that were lost because this subscriber was slow.
     fn dropped(&self) -> u64;
 }

@@ -1,12 +1,19 @@
 //! Buses on real servers: what every bus does, and what happens when the server is away.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
-use samara_capability::messaging::{
-    Deliveries, Delivery, Message, Messaging, MessagingError, Mode, Share, Subscription, Verdict, check_messaging, open,
+use samara_capability::{
+    messaging::{
+        Deliveries, Delivery, Message, Messaging, MessagingError, Mode, Share, Subscription, Verdict, check_messaging,
+        open,
+    },
+    trigger::{Event, Handler, Outcome, Retry, Subject, Subjects},
 };
 use samara_model::{SubjectPattern, Tenant};
 use tokio::time::timeout;
@@ -255,4 +262,59 @@ async fn redis_does_what_every_bus_does() {
 async fn redis_weather_passes() {
     weather_passes(&Server::redis()).await;
     who_is_not_let_in_learns_why(&Server::redis_with_password()).await;
+}
+
+/// Fails until it is told not to.
+#[derive(Debug)]
+struct Moody {
+    good: AtomicBool,
+    tries: AtomicU64,
+}
+
+#[async_trait::async_trait]
+impl Handler for Moody {
+    async fn handle(&self, _: Event) -> Outcome {
+        self.tries.fetch_add(1, Ordering::SeqCst);
+        if self.good.load(Ordering::SeqCst) { Outcome::Done(None) } else { Outcome::Failed("a bad day".to_owned()) }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trigger_on_nats_gives_up_what_fails_and_outlives_the_server() {
+    let server = Server::nats();
+    let backend = bus(&server.url(), SHORT).await.unwrap();
+    let share: Arc<dyn Messaging> = Arc::new(share("acme", &backend));
+    let mut dead = share.subscribe(Subscription::plain(pattern("dead"), 100)).await.unwrap();
+    let moody = Arc::new(Moody { good: AtomicBool::new(false), tries: AtomicU64::new(0) });
+    let subject = Subject {
+        group: Some("workers".to_owned()),
+        acknowledge: true,
+        concurrency: 4,
+        retry: Retry { tries: 3, first: Duration::from_millis(50), longest: Duration::from_secs(1) },
+        dead_letter: Some("dead".to_owned()),
+        ..Subject::new(pattern("jobs.>"))
+    };
+    let running = Subjects::new(Arc::clone(&share), subject, Arc::clone(&moody) as Arc<dyn Handler>).unwrap().start();
+    let until = async |what: &dyn Fn() -> bool| {
+        let since = Instant::now();
+        while !what() {
+            assert!(since.elapsed() < SOON, "{:?}", running.counts());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    until(&|| running.is_ready()).await;
+    share.publish(Message::new("jobs.a", "doomed")).await.unwrap();
+    let letter = next(&mut dead).await.message;
+    assert_eq!((&letter.body[..], letter.header("dead-reason")), (&b"doomed"[..], Some("a bad day")));
+    assert_eq!(moody.tries.load(Ordering::SeqCst), 3);
+
+    moody.good.store(true, Ordering::SeqCst);
+    server.kill();
+    server.start();
+    for number in 0..20 {
+        publish_when_back(&*share, &format!("jobs.{number}"), "good").await;
+    }
+    until(&|| running.counts().done >= 20).await;
+    assert_eq!(running.counts().dead, 1);
+    assert!(running.stop(SOON).await);
 }

@@ -198,6 +198,11 @@ impl Deliveries for Member {
         }
     }
 
+    /// What waits here waits for the whole group.
+    fn waiting(&mut self) -> Option<Delivery> {
+        None
+    }
+
     /// Nothing is lost here: the bus refuses what it cannot keep.
     fn dropped(&self) -> u64 {
         0

@@ -298,6 +298,10 @@ impl Deliveries for Listening {
         self.listener.queue.next().await
     }
 
+    fn waiting(&mut self) -> Option<Delivery> {
+        self.listener.queue.pop()
+    }
+
     fn dropped(&self) -> u64 {
         self.listener.queue.dropped()
     }

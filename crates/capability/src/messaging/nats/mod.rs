@@ -419,6 +419,10 @@ impl Deliveries for Listening {
         }
     }
 
+    fn waiting(&mut self) -> Option<Delivery> {
+        self.queue.pop()
+    }
+
     fn dropped(&self) -> u64 {
         self.queue.dropped()
     }
