@@ -11,7 +11,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 
 seconds=${1:-60}
 shift || true
-all=(inspect text manifest values routes cgi_head log_text references documents bundles claims)
+all=(inspect text manifest foreign values routes cgi_head log_text references documents bundles claims)
 targets=("${@:-${all[@]}}")
 host=$(rustc -vV | sed -n 's/^host: //p')
 built=${CARGO_TARGET_DIR:-$PWD/../target}/fuzz

@@ -39,6 +39,8 @@ enum Command {
     Profile(command::ProfileArgs),
     /// The workloads of a running host, live
     Top(command::TopArgs),
+    /// The native manifest of an app written for Spin or wasmCloud
+    Convert(command::ConvertArgs),
     /// Fetch an artifact: into the store, a file, or an image layout
     Pull(command::PullArgs),
     /// Push a module to a registry
@@ -95,6 +97,7 @@ fn run(command: Command, contracts: Contracts) -> Result<ExitCode, Failure> {
         Command::Inspect(args) => args.run(contracts),
         Command::Profile(args) => args.run(contracts),
         Command::Top(args) => args.run(),
+        Command::Convert(args) => args.run(),
         Command::Pull(args) => args.run(),
         Command::Push(args) => args.run(),
         Command::Save(args) => args.run(),

@@ -17,6 +17,7 @@ mod bad_input;
 mod call;
 mod command_line;
 mod console;
+mod convert;
 mod explain;
 #[cfg(feature = "external-tests")]
 mod external;

@@ -12,13 +12,13 @@ use anyhow::{Context, anyhow};
 use clap::{Args, Subcommand};
 use comfy_table::{Table, presets};
 use http::Method;
-use samara_model::manifest::{App, LISTEN_ADMIN};
+use samara_model::manifest::LISTEN_ADMIN;
 use serde_json::{Value, json};
 
 use super::{Failure, block_on, host::Host, patiently};
 use crate::{
     admin::{Token, default_file},
-    deploy::manifest_file,
+    deploy::{ReadManifest, read_manifest},
 };
 
 /// How long the host may take: it may have to compile.
@@ -130,10 +130,7 @@ impl AppsArgs {
         Ok(match &self.action {
             AppsAction::List => (Method::GET, "/v1/apps".to_owned(), Vec::new()),
             AppsAction::Put { path, weight } => {
-                let file = manifest_file(path);
-                let text =
-                    fs::read_to_string(&file).with_context(|| format!("reading the manifest `{}`", file.display()))?;
-                let app = App::parse(&text, &file)?;
+                let (file, ReadManifest { text, app, .. }) = read_manifest(path)?;
                 let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
                 let folder = fs::canonicalize(folder).with_context(|| format!("finding `{}`", folder.display()))?;
                 let base = escape(folder.to_str().with_context(|| format!("`{}` is not UTF-8", folder.display()))?);

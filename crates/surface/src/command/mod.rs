@@ -18,6 +18,7 @@ mod artifact;
 mod cache;
 mod call;
 mod completions;
+mod convert;
 mod explain;
 mod grants;
 mod guest;
@@ -36,6 +37,7 @@ pub use artifact::{KeysAction, KeysArgs, LoadArgs, PullArgs, PushArgs, SaveArgs,
 pub use cache::CacheArgs;
 pub use call::CallArgs;
 pub use completions::{CompletionsArgs, ManArgs};
+pub use convert::ConvertArgs;
 pub use explain::{InspectArgs, MetadataArgs, PrintArgs, StripArgs, ValidateArgs, WatArgs};
 pub use grants::{GrantArgs, LimitArgs};
 pub use guest::GuestArgs;

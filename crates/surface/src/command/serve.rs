@@ -31,7 +31,7 @@ use crate::{
 /// Arguments of `samara serve`.
 #[derive(Debug, Args)]
 pub struct ServeArgs {
-    /// What to serve: modules (files or references), manifests, or folders with a `samara.toml`; more can be added by `samara apps put`
+    /// What to serve: modules (files or references), manifests, ours or of Spin or wasmCloud, or the folder of one; more can be added by `samara apps put`
     #[arg(value_name = "REF|MANIFEST|DIRECTORY")]
     pub apps: Vec<PathBuf>,
     /// Where clients connect; port 0 picks one [default: 127.0.0.1:8080, or nowhere with a certificate]
@@ -214,8 +214,7 @@ impl ServeArgs {
 
     /// The app behind one argument.
     fn app(&self, path: &Path, host: &Host) -> anyhow::Result<App> {
-        let is_manifest = path.is_dir() || path.extension().is_some_and(|extension| extension == "toml");
-        if is_manifest {
+        if deploy::is_manifest(path) {
             return deploy::read_app(path, host);
         }
         let text = path.to_str().with_context(|| format!("`{}` is not UTF-8", path.display()))?;

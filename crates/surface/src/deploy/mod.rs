@@ -9,6 +9,7 @@
 
 mod deployed;
 mod follow;
+mod foreign;
 mod load;
 mod registry;
 mod rollout;
@@ -26,15 +27,27 @@ use samara_model::manifest::{App, Host};
 
 pub use deployed::{Deployed, FULL_WEIGHT, MAX_VERSIONS, RefusedVersion, Share};
 pub use follow::Follow;
+pub use foreign::{ReadManifest, is_manifest, options_of_environment};
 pub use load::Version;
 pub use registry::{Deployment, MAX_APPS, Put, Refused};
 pub use rollout::{Rollout, Trial};
 pub use routes::VersionRoute;
 pub use update::follow_tags;
 
-/// The manifest behind a path: the file, or the `samara.toml` of a folder.
+/// The manifest behind a path: the file, or of a folder its `samara.toml`, or else one of another host.
 pub fn manifest_file(path: &Path) -> PathBuf {
-    if path.is_dir() { path.join("samara.toml") } else { path.to_owned() }
+    if path.is_dir() { foreign::in_folder(path) } else { path.to_owned() }
+}
+
+/// Reads a manifest, or that of a folder; one of another host is converted, and what is not carried over is logged.
+///
+/// # Errors
+/// The file cannot be read, or everything that is wrong in it.
+pub fn read_manifest(path: &Path) -> anyhow::Result<(PathBuf, ReadManifest)> {
+    let file = manifest_file(path);
+    let read = foreign::read(&file, &options_of_environment())?;
+    read.tell(&file);
+    Ok((file, read))
 }
 
 /// Reads an app from a manifest, or from a folder that holds one.
@@ -42,9 +55,7 @@ pub fn manifest_file(path: &Path) -> PathBuf {
 /// # Errors
 /// The file cannot be read, or everything that is wrong in it.
 pub fn read_app(path: &Path, host: &Host) -> anyhow::Result<App> {
-    let file = manifest_file(path);
-    let text = fs::read_to_string(&file).with_context(|| format!("reading the manifest `{}`", file.display()))?;
-    let mut app = App::parse(&text, &file)?;
+    let (file, ReadManifest { mut app, .. }) = read_manifest(path)?;
     app.check(host)?;
     app.resolve_paths(file.parent().unwrap_or(Path::new("")));
     Ok(app)

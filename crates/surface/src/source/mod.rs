@@ -4,6 +4,7 @@
 //! store of the process, made when the first needs them. What is verified is what is returned: a tag is resolved once, and
 //! from then on only digests are asked for.
 
+mod published;
 mod show;
 
 use std::{path::Path, sync::OnceLock};
@@ -21,6 +22,7 @@ use samara_model::{
     manifest::{self, Host},
 };
 
+pub use published::Published;
 pub(crate) use show::shown;
 
 /// Where artifacts come from, what they may cost, and what they must show. One for a process.
