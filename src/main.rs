@@ -35,6 +35,10 @@ enum Command {
     Serve(command::ServeArgs),
     /// The apps of a running host: list, put, remove, roll back
     Apps(command::AppsArgs),
+    /// Lead a store of a running app to another provider
+    Link(command::LinkArgs),
+    /// What the workloads of a running app should be granted
+    Grants(command::GrantsArgs),
     /// Where a guest spends its time, as a file for the Firefox Profiler
     Profile(command::ProfileArgs),
     /// The workloads of a running host, live
@@ -114,6 +118,8 @@ fn run(command: Command, contracts: Contracts) -> Result<ExitCode, Failure> {
         Command::Call(args) => args.run(contracts),
         Command::Serve(args) => args.run(contracts),
         Command::Apps(args) => args.run(),
+        Command::Link(args) => args.run(),
+        Command::Grants(args) => args.run(),
         Command::Cache(args) => args.run(),
         Command::Completions(args) => args.run(Cli::command()),
         Command::Man(args) => args.run(Cli::command()),

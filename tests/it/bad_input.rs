@@ -45,7 +45,17 @@ fn a_manifest_is_refused_with_its_line_and_the_fix() {
     refused(
         "store.carts.provider = \"mem:\"",
         "",
-        "samara.toml:3: store `carts`: no key-value provider for `mem:`; known schemes: memory",
+        "samara.toml:3: store `carts`: no provider for `mem:`; known schemes: ",
+    );
+    refused(
+        "workload.cart.grants.kv = [\"carts\"]\nstore.carts.provider = \"mem:\"",
+        "",
+        "samara.toml:4: store `carts`: no key-value provider for `mem:`; known schemes: memory",
+    );
+    refused(
+        "workload.cart.grants.messaging = { store = \"bus\", publish = [\"a\"] }\nstore.bus.provider = \"mem:\"",
+        "",
+        "samara.toml:4: store `bus`: no messaging provider for `mem:`; known schemes: memory",
     );
     refused(
         "workload.cart.limits.memory = \"64 lightyears\"",

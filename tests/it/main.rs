@@ -34,6 +34,7 @@ mod run;
 mod see;
 mod serve;
 mod serving;
+mod stores;
 mod swap;
 mod tidy;
 mod tiered;

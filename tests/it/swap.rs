@@ -40,14 +40,14 @@ impl Operated {
     }
 
     /// One request to the admin API, with the token.
-    fn ask(&self, line: &str, body: &str) -> Response {
+    pub(crate) fn ask(&self, line: &str, body: &str) -> Response {
         let header = format!("authorization: Bearer {}", self.token);
         request(self.serving.admin, line, &[&header], body.as_bytes()).unwrap()
     }
 
     /// Asks, and expects this status; gives the JSON, if there is some.
     #[track_caller]
-    fn gets(&self, line: &str, body: &str, status: u16) -> Value {
+    pub(crate) fn gets(&self, line: &str, body: &str, status: u16) -> Value {
         let response = self.ask(line, body);
         assert_eq!(response.status, status, "{line}: {response:?}\n{}", self.serving.log());
         serde_json::from_str(&response.body).unwrap_or_default()
@@ -55,7 +55,7 @@ impl Operated {
 
     /// Asks, and expects a problem of this status that says all of these.
     #[track_caller]
-    fn refuses(&self, line: &str, body: &str, status: u16, says: &[&str]) {
+    pub(crate) fn refuses(&self, line: &str, body: &str, status: u16, says: &[&str]) {
         let response = self.ask(line, body);
         assert_eq!(response.header("content-type"), Some("application/problem+json"), "{line}: {response:?}");
         let problem: Value = serde_json::from_str(&response.body).unwrap();
@@ -67,7 +67,7 @@ impl Operated {
 
     /// Puts a manifest, with sources as absolute paths.
     #[track_caller]
-    fn put(&self, app: &str, query: &str, manifest: &str, status: u16) -> Value {
+    pub(crate) fn put(&self, app: &str, query: &str, manifest: &str, status: u16) -> Value {
         let base = self.apps.folder().display();
         self.gets(&format!("PUT /v1/apps/default/{app}?base={base}{query}"), &with_guests(manifest), status)
     }
@@ -81,7 +81,7 @@ impl Operated {
 }
 
 /// `"{add}"` becomes the path of the guest `add`.
-fn with_guests(manifest: &str) -> String {
+pub(crate) fn with_guests(manifest: &str) -> String {
     let apps = Apps::new(&[("app.toml", manifest)]);
     fs::read_to_string(apps.path("app.toml")).unwrap()
 }

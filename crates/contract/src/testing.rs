@@ -2,7 +2,6 @@
 //! and one loaded workload per guest and setting.
 
 use std::{
-    collections::BTreeMap,
     path::Path,
     sync::{Arc, OnceLock},
     time::Duration,
@@ -13,7 +12,7 @@ use http_body_util::BodyExt;
 use samara_model::{
     Body, Call, Caller, Compile, Encoding, Fault, Function, Grants, HttpCall, Limits, Reply, Shape, Tenant, WorkloadId,
 };
-use samara_runtime::{Compiler, CompilerSettings, Definition, PoolSize, Runtime, Workload};
+use samara_runtime::{Compiler, CompilerSettings, Definition, PoolSize, Runtime, Stores, Workload};
 use samara_telemetry::Metrics;
 use tokio::sync::Semaphore;
 
@@ -75,7 +74,7 @@ pub(crate) fn definition(guest: &str, shape: Shape) -> Definition {
         reuse: 0,
         compile: Compile::Optimized,
         settings: serde_json::Value::Null,
-        stores: BTreeMap::new(),
+        stores: Stores::default(),
     }
 }
 

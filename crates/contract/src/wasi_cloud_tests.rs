@@ -37,7 +37,7 @@ async fn with_carts(
 ) -> Arc<Workload> {
     let carts = store("carts").await;
     load(guest, shape, |definition| {
-        definition.stores.insert("carts".into(), carts);
+        definition.stores.kv.insert("carts".into(), carts);
         definition.grants.kv.extend(grant.map(|grant| ("carts".into(), grant)));
         change(definition);
     })
@@ -78,7 +78,7 @@ async fn a_granted_store_outlives_the_instances_that_use_it() {
 async fn what_one_workload_wrote_another_reads_if_both_are_granted_the_store() {
     let carts = store("carts").await;
     let share = |definition: &mut Definition| {
-        definition.stores.insert("carts".into(), carts.clone());
+        definition.stores.kv.insert("carts".into(), carts.clone());
         definition.grants.kv.insert("carts".into(), KvGrant::default());
     };
     let (one, other) = (load(KIT, Shape::Http, share).await, load(KIT, Shape::Http, share).await);
@@ -98,7 +98,7 @@ async fn listings_go_on_where_the_page_before_ended() {
     }
     expected.sort();
     let kit = kit(Some(KvGrant::default()), |definition| {
-        definition.stores.insert("carts".into(), carts);
+        definition.stores.kv.insert("carts".into(), carts);
     });
     assert_eq!(get(&kit.await, "/kv/carts").await, format!("200 {}", expected.join("\n")));
 }
@@ -134,7 +134,7 @@ async fn the_only_granted_store_is_also_the_default_one() {
     assert_eq!(get(&only, "/kv/carts/a").await, "200 apple");
     let second = store("second").await;
     let two = kit(Some(KvGrant::default()), |definition| {
-        definition.stores.insert("second".into(), second);
+        definition.stores.kv.insert("second".into(), second);
         definition.grants.kv.insert("second".into(), KvGrant::default());
     });
     assert_eq!(get(&two.await, "/kv/default/a").await, "403 access denied", "nobody guesses which");
@@ -229,7 +229,7 @@ async fn handles_are_bounded_and_the_guest_is_told() {
 async fn both_revisions_share_one_store() {
     let carts = store("carts").await;
     let share = |definition: &mut Definition| {
-        definition.stores.insert("carts".into(), carts.clone());
+        definition.stores.kv.insert("carts".into(), carts.clone());
     };
     let (over_http, functions) =
         (kit(Some(KvGrant::default()), share).await, draft2(Some(KvGrant::default()), share).await);

@@ -7,16 +7,26 @@ use std::{
     sync::Arc,
 };
 
-use parking_lot::Mutex;
-use samara_capability::{Denial, Recorder, http::Egress, kv};
-use samara_model::{AddressRule, Capability, Grants, Limits, WorkloadId};
+use samara_capability::{
+    Denial, Recorder, blob, config,
+    http::{Egress, EgressPolicy},
+    kv, messaging, secrets, sql,
+};
+use samara_model::{AddressRule, Capability, DEFAULT_BUS, Grants, Limits, WorkloadId};
 use samara_telemetry::{GuestLog, WorkloadMetrics};
 use wasmtime_wasi::sockets::SocketAddrUse;
 
-use crate::{profile::Sampler, tenant::TenantAccount};
+use crate::{
+    Stores,
+    profile::Sampler,
+    record::Record,
+    stores::Loans,
+    tenant::TenantAccount,
+    values::{Lent, Values},
+};
 
-/// Distinct denials remembered per workload; more are counted but not told apart.
-const MAX_DENIALS: usize = 256;
+/// Characters of a guest's own text that a denial repeats, at most.
+const QUOTED_CHARACTERS: usize = 63;
 
 /// Everything the host functions of a workload consult. Immutable but for its records.
 pub struct Authority {
@@ -32,7 +42,9 @@ pub struct Authority {
     pub metrics: Arc<WorkloadMetrics>,
     pub(crate) sampler: Sampler,
     tenant: Arc<TenantAccount>,
-    stores: BTreeMap<String, kv::Granted>,
+    loans: Loans,
+    config: config::Granted,
+    secrets: secrets::Granted,
     egress: Arc<Egress>,
     record: Arc<Record>,
 }
@@ -51,26 +63,37 @@ impl Authority {
         workload: WorkloadId,
         grants: Grants,
         limits: Limits,
-        stores: &BTreeMap<String, kv::Store>,
+        stores: &Stores,
+        values: Values,
         metrics: Arc<WorkloadMetrics>,
         tenant: Arc<TenantAccount>,
     ) -> Self {
-        let record =
-            Arc::new(Record { workload: workload.clone(), metrics: Arc::clone(&metrics), denials: Mutex::default() });
+        let record = Arc::new(Record::new(workload.clone(), Arc::clone(&metrics)));
         let recorder: Arc<dyn Recorder> = Arc::clone(&record) as _;
-        let lend = |(name, grant): (&String, &samara_model::KvGrant)| {
-            let store = stores.get(name)?;
-            Some((name.clone(), store.grant(grant.clone(), &limits, Arc::clone(&recorder))))
-        };
-        let stores = grants.kv.iter().filter_map(lend).collect();
+        let loans = stores.lend(&grants, &limits, &recorder);
+        let Lent { config, secrets, headers } = values.lend(&recorder);
         let log = Arc::new(GuestLog::new(
             workload.clone(),
             limits.log_bytes_per_second,
             limits.log_line_bytes,
             Arc::clone(&metrics),
         ));
-        let egress = Arc::new(Egress::new(grants.http.clone(), Arc::clone(&recorder)));
-        Self { workload, grants, limits, log, metrics, sampler: Sampler::default(), tenant, stores, egress, record }
+        let policy = EgressPolicy { headers, ..EgressPolicy::new(grants.http.clone(), Arc::clone(&recorder)) };
+        let egress = Arc::new(Egress::with_policy(policy));
+        Self {
+            workload,
+            grants,
+            limits,
+            log,
+            metrics,
+            sampler: Sampler::default(),
+            tenant,
+            loans,
+            config,
+            secrets,
+            egress,
+            record,
+        }
     }
 
     /// A key-value store by the name the manifest gives it, or the denial that was recorded.
@@ -78,15 +101,80 @@ impl Authority {
     /// # Errors
     /// The store is not granted; the denial names the grant.
     pub fn kv(&self, name: &str) -> Result<&kv::Granted, Denial> {
-        self.stores
-            .get(name)
-            .ok_or_else(|| self.deny(Capability::Kv, format!("key-value store `{name}`"), format!("kv = [\"{name}\"]")))
+        self.lent(&self.loans.kv, Capability::Kv, "key-value store", name)
     }
 
     /// The only granted key-value store, for ABIs whose guests ask for `""` or `default`.
     pub fn only_kv(&self) -> Option<&kv::Granted> {
-        let mut stores = self.stores.values();
-        stores.next().filter(|_| stores.next().is_none())
+        only(&self.loans.kv)
+    }
+
+    /// A blob store by the name the manifest gives it, or the denial that was recorded.
+    ///
+    /// # Errors
+    /// The store is not granted; the denial names the grant.
+    pub fn blob(&self, name: &str) -> Result<&blob::Granted, Denial> {
+        self.lent(&self.loans.blob, Capability::Blob, "blob store", name)
+    }
+
+    /// The only granted blob store.
+    pub fn only_blob(&self) -> Option<&blob::Granted> {
+        only(&self.loans.blob)
+    }
+
+    /// A database by the name the manifest gives it, or the denial that was recorded.
+    ///
+    /// # Errors
+    /// The store is not granted; the denial names the grant.
+    pub fn sql(&self, name: &str) -> Result<&sql::Granted, Denial> {
+        self.lent(&self.loans.sql, Capability::Sql, "database", name)
+    }
+
+    /// The only granted database.
+    pub fn only_sql(&self) -> Option<&sql::Granted> {
+        only(&self.loans.sql)
+    }
+
+    /// A bus by the name the manifest gives it, or the denial that was recorded; ABIs that name none ask for
+    /// [`DEFAULT_BUS`](samara_model::DEFAULT_BUS), or for the only one.
+    ///
+    /// # Errors
+    /// The bus is not granted; the denial names the grant.
+    pub fn messaging(&self, name: &str) -> Result<&messaging::Granted, Denial> {
+        self.loans.messaging.get(name).ok_or_else(|| {
+            let name = quoted(name);
+            let grant = if name == DEFAULT_BUS { String::new() } else { format!("store = \"{name}\", ") };
+            let grant = format!("messaging = {{ {grant}publish = [\"SUBJECT\"] }}");
+            self.deny(Capability::Messaging, format!("bus `{name}`"), grant)
+        })
+    }
+
+    /// The only granted bus.
+    pub fn only_messaging(&self) -> Option<&messaging::Granted> {
+        only(&self.loans.messaging)
+    }
+
+    /// Its configuration values; whoever asks without a grant is refused there.
+    pub fn config(&self) -> &config::Granted {
+        &self.config
+    }
+
+    /// Its secrets; whoever asks without a grant is refused there.
+    pub fn secrets(&self) -> &secrets::Granted {
+        &self.secrets
+    }
+
+    fn lent<'l, T>(
+        &self,
+        loans: &'l BTreeMap<String, T>,
+        capability: Capability,
+        what: &str,
+        name: &str,
+    ) -> Result<&'l T, Denial> {
+        loans.get(name).ok_or_else(|| {
+            let name = quoted(name);
+            self.deny(capability, format!("{what} `{name}`"), format!("{capability} = [\"{name}\"]"))
+        })
     }
 
     /// The account its calls and memory are booked on.
@@ -108,7 +196,7 @@ impl Authority {
 
     /// The denials so far, with how often each happened.
     pub fn denials(&self) -> Vec<(Denial, u64)> {
-        self.record.denials.lock().clone()
+        self.record.denials()
     }
 
     /// Whether a raw socket may use an address. Rules written as names are resolved now, off the guest's thread.
@@ -144,6 +232,16 @@ impl Authority {
     }
 }
 
+fn only<T>(loans: &BTreeMap<String, T>) -> Option<&T> {
+    let mut loans = loans.values();
+    loans.next().filter(|_| loans.next().is_none())
+}
+
+/// What a guest calls a store, cut to the length of a name: it may be any text of any length, and goes into records and logs.
+fn quoted(name: &str) -> String {
+    name.chars().take(QUOTED_CHARACTERS).flat_map(char::escape_debug).collect()
+}
+
 async fn matches_address(rule: &AddressRule, address: IpAddr) -> bool {
     let canonical = address.to_canonical();
     match rule.address() {
@@ -151,38 +249,6 @@ async fn matches_address(rule: &AddressRule, address: IpAddr) -> bool {
         None => {
             let found = tokio::net::lookup_host((rule.host.as_str(), rule.port.unwrap_or(0))).await;
             found.is_ok_and(|mut found| found.any(|one| one.ip().to_canonical() == canonical))
-        }
-    }
-}
-
-/// Counts what guests are refused; each distinct denial is logged once.
-#[derive(Debug)]
-struct Record {
-    workload: WorkloadId,
-    metrics: Arc<WorkloadMetrics>,
-    denials: Mutex<Vec<(Denial, u64)>>,
-}
-
-impl Recorder for Record {
-    fn used(&self, _: Capability, _: &str, _: &'static str) {}
-
-    fn denied(&self, denial: &Denial) {
-        self.metrics.denied(denial.capability);
-        let first = {
-            let mut denials = self.denials.lock();
-            if let Some((_, count)) = denials.iter_mut().find(|(known, _)| known == denial) {
-                *count += 1;
-                false
-            } else if denials.len() < MAX_DENIALS {
-                denials.push((denial.clone(), 1));
-                true
-            } else {
-                false
-            }
-        };
-        if first {
-            let (what, grant) = (samara_telemetry::sanitize(&denial.what), samara_telemetry::sanitize(&denial.grant));
-            tracing::warn!(workload = %self.workload, capability = %denial.capability, what = %what, "denied; `{grant}` would allow it");
         }
     }
 }

@@ -1,23 +1,19 @@
 //! Loading: from verified bytes to a workload that can be called. Walked once per version.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    fmt,
-    num::NonZeroUsize,
-    sync::Arc,
-};
+use std::{collections::HashMap, fmt, num::NonZeroUsize, sync::Arc};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
-use samara_capability::kv;
 use samara_inspect::{Encoding, Module};
-use samara_model::{Compile, Fault, GUARDED_FEATURES, Grants, Limits, Shape, Tenant, WorkloadId, format_bytes};
+use samara_model::{
+    Capability, Compile, Fault, GUARDED_FEATURES, Grants, Limits, Shape, Tenant, WorkloadId, format_bytes,
+};
 use samara_telemetry::Metrics;
 use tokio::sync::Semaphore;
 use wasmtime::component;
 
 use crate::{
-    Code, Compiler, Confidence, Contract, Fit, Guest, LinkTarget, Linked, Loaded, Tier, Workload,
+    Code, Compiler, Confidence, Contract, Fit, Guest, LinkTarget, Linked, Loaded, Stores, Tier, Workload,
     authority::Authority,
     backtrace::Source,
     engine::{EngineHandle, EngineKey, Engines},
@@ -27,6 +23,7 @@ use crate::{
     tenant::{Quota, TenantAccount},
     tier::{Material, Prepared, Tiers},
     unknown,
+    values::Values,
 };
 
 /// Everything that answers calls in this process.
@@ -88,8 +85,8 @@ pub struct Definition {
     pub compile: Compile,
     /// The contract's own settings.
     pub settings: serde_json::Value,
-    /// The tenant's stores by name; those in `grants.kv` are lent.
-    pub stores: BTreeMap<String, kv::Store>,
+    /// The tenant's stores; those that are granted are lent.
+    pub stores: Stores,
 }
 
 impl Runtime {
@@ -197,8 +194,9 @@ impl Runtime {
         }
         let (contract, fit) = choose(self.contracts, &module, definition.contract.as_deref(), &definition.shapes)
             .map_err(|why| Fault::Config(format!("workload `{id}`: {why}")))?;
-        let mut warnings = check_needs(contract, &module, &definition)?;
-
+        let needs: Vec<_> = contract.needs(&module).into_iter().map(|need| need.capability).collect();
+        check_needs(&needs, &definition)?;
+        let mut warnings = Vec::new();
         self.check_features(&module, &definition)?;
         let on_demand = self.place(&module, &definition)?;
         if let Some(why) = &on_demand {
@@ -225,11 +223,13 @@ impl Runtime {
         let prepared = self.prepare_first(&material, asked && self.tiered, &mut warnings).await?;
         let tier = prepared.tier;
 
+        let values = Values::open(id, &definition.grants).await?;
         let authority = Authority::new(
             id.clone(),
             definition.grants,
             definition.limits,
             &definition.stores,
+            values,
             self.metrics.workload(id),
             self.tenant(&id.tenant),
         );
@@ -239,6 +239,7 @@ impl Runtime {
             contract,
             shape: fit.shape,
             pooled: material.pooled,
+            needs,
             warnings,
             tiers: Tiers::new(prepared),
             running: Arc::new(Semaphore::new(authority.limits.concurrency as usize)),
@@ -450,27 +451,25 @@ pub fn choose(
     })
 }
 
-/// Refuses what `strict` must, and lists the rest as warnings: it is linked and denied at call time.
-fn check_needs(contract: &dyn Contract, module: &Module, definition: &Definition) -> Result<Vec<String>, Fault> {
+/// Refuses what `strict` must; the rest is linked and denied at call time.
+fn check_needs(needs: &[Capability], definition: &Definition) -> Result<(), Fault> {
     let id = &definition.id;
-    for store in definition.grants.kv.keys() {
-        if !definition.stores.contains_key(store) {
+    for (capability, store) in definition.grants.stores() {
+        if !definition.stores.has(capability, store) {
             return Err(Fault::Config(format!(
-                "workload `{id}` is granted the store `{store}`, which is not declared; add [store.{store}]"
+                "workload `{id}` is granted `{capability}` of the store `{store}`, which is not declared; add [store.{store}]"
             )));
         }
     }
-    let missing: Vec<_> =
-        contract.needs(module).into_iter().filter(|need| !definition.grants.has(need.capability)).collect();
+    let missing: Vec<_> = needs.iter().filter(|need| !definition.grants.has(**need)).collect();
     if definition.strict && !missing.is_empty() {
-        let list =
-            missing.iter().map(|need| format!("`{}` (grant `{}`)", need.capability, Grants::example(need.capability)));
+        let list = missing.iter().map(|need| format!("`{need}` (grant `{}`)", Grants::example(**need)));
         return Err(Fault::Config(format!(
             "workload `{id}` is strict and needs what it is not granted: {}; grant it, or set `strict = false` to deny it at call time",
             list.collect::<Vec<_>>().join(", ")
         )));
     }
-    Ok(Vec::new())
+    Ok(())
 }
 
 /// What one call takes from the pool.

@@ -9,7 +9,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use samara_model::{Fault, Limits, Shape, WorkloadId};
+use samara_model::{Capability, Fault, Limits, Shape, WorkloadId};
 use samara_telemetry::WorkloadMetrics;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -39,6 +39,8 @@ pub struct Workload {
     pub shape: Shape,
     /// Whether its instances come from the pool.
     pub pooled: bool,
+    /// What its imports ask the host for, whether or not it is granted.
+    pub needs: Vec<Capability>,
     pub(crate) warnings: Vec<String>,
     pub(crate) tiers: Tiers,
     pub(crate) authority: Arc<Authority>,

@@ -78,10 +78,8 @@ pub struct Workload {
     pub features: Vec<String>,
     /// Arguments after the program's name.
     pub args: Vec<String>,
-    /// What it is given, but for the values in `config_files`.
+    /// What it is given.
     pub grants: Grants,
-    /// Files whose values the loader adds to `grants.config`.
-    pub config_files: Vec<PathBuf>,
     /// What it says about its limits.
     pub limits: LimitOverrides,
     /// The line of its header.
@@ -152,7 +150,6 @@ impl App {
             features: Vec::new(),
             args: Vec::new(),
             grants: Given::default().grants,
-            config_files: Vec::new(),
             limits: LimitOverrides::default(),
             line: 0,
         };
@@ -185,7 +182,6 @@ impl App {
         self.trust.resolve_paths(folder);
         for workload in &mut self.workloads {
             workload.source.resolve(folder);
-            workload.config_files.iter_mut().for_each(resolve);
             workload.grants.config_sources.iter_mut().for_each(|source| source.resolve(folder));
             outgoing::resolve(&mut workload.grants.http, folder);
             workload.grants.fs.iter_mut().for_each(|grant| resolve(&mut grant.host));
@@ -401,7 +397,7 @@ fn read_workload<'a>(item: &Item<'a>, granted: &mut Granted<'a>) -> Option<Read>
     let features = reader.take("features").and_then(|item| item.list("gc", guarded_feature)).unwrap_or_default();
     let args = reader.take("args").and_then(|item| read_args(&item)).unwrap_or_default();
     let compile = reader.take("compile").and_then(|item| item.parse("optimized", str::parse::<Compile>));
-    let Given { grants, config_files, log_bytes_per_second, stores } = reader
+    let Given { grants, log_bytes_per_second, stores } = reader
         .take("grants")
         .and_then(|item| item.table("grants", "grants = { kv = [\"carts\"] }"))
         .map(grants::read)
@@ -434,7 +430,6 @@ fn read_workload<'a>(item: &Item<'a>, granted: &mut Granted<'a>) -> Option<Read>
         features,
         args,
         grants,
-        config_files,
         limits,
         line: item.line(),
     })))

@@ -1,6 +1,6 @@
 //! The `[workload.NAME.grants]` table: short and long forms of what a workload is given.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     outgoing,
@@ -21,8 +21,6 @@ pub(super) const KEYS: &[&str] =
 /// What a `grants` table says.
 pub(super) struct Given<'a> {
     pub(super) grants: Grants,
-    /// Files of configuration values, unread.
-    pub(super) config_files: Vec<PathBuf>,
     /// `log`, which is a limit in truth.
     pub(super) log_bytes_per_second: Option<(Item<'a>, u64)>,
     /// The stores that were granted, and where.
@@ -32,7 +30,7 @@ pub(super) struct Given<'a> {
 impl Default for Given<'_> {
     fn default() -> Self {
         let grants = Grants { clock: Some(SERVED_CLOCK), ..Grants::default() };
-        Self { grants, config_files: Vec::new(), log_bytes_per_second: None, stores: Vec::new() }
+        Self { grants, log_bytes_per_second: None, stores: Vec::new() }
     }
 }
 
@@ -302,9 +300,6 @@ fn config(item: &Item<'_>, given: &mut Given<'_>) -> Option<()> {
         if entry.is_table() {
             grants.config.extend(named(&entry, VALUES));
         } else if let Some(source) = source(&entry, "file:./cart.toml", &grants.config_sources) {
-            if let ValueSource::File(path) = &source {
-                given.config_files.push(path.clone());
-            }
             grants.config_sources.push(source);
         }
     }

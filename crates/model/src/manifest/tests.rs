@@ -1,9 +1,6 @@
 //! Manifests that read, manifests that are refused with the fix, and bytes that are neither.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::Path, time::Duration};
 
 use http::Method;
 
@@ -119,7 +116,6 @@ fn an_app_says_all_of_it() {
     assert!(grants.http.allows("https", "a.cdn.example", 8443) && grants.http.private);
     assert!(grants.fs[0].write && !grants.fs[1].write);
     assert_eq!(grants.env["GREETING"], "hi");
-    assert_eq!(cart.config_files, [PathBuf::from("./cart.toml")]);
     let sources: Vec<_> = grants.config_sources.iter().map(ToString::to_string).collect();
     assert_eq!(sources, ["file:./cart.toml", "env:CART_", "dir:./values"]);
     assert_eq!((grants.config["SIZE"].as_str(), grants.config.len()), ("10", 2));
@@ -189,7 +185,7 @@ fn relative_paths_become_the_manifests_own() {
     app.resolve_paths(Path::new("/apps/shop"));
     let cart = &app.workloads[0];
     assert_eq!(cart.source.file().as_deref(), Some(Path::new("/apps/shop/./cart.wasm")));
-    assert_eq!(cart.config_files, [PathBuf::from("/apps/shop/./cart.toml")]);
+    assert_eq!(cart.grants.config_sources[0], ValueSource::File("/apps/shop/./cart.toml".into()));
     assert_eq!(cart.grants.fs[0].host, Path::new("/apps/shop/./public"));
     assert_eq!(cart.grants.secrets.values["CERTIFICATE"], ValueSource::File("/apps/shop/./cart.pem".into()));
     assert_eq!(cart.grants.fs[1].host, Path::new("/srv"), "an absolute path stays");

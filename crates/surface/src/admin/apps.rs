@@ -181,7 +181,7 @@ pub(super) async fn set_traffic(asked: Asked) -> Answer {
     shown(StatusCode::OK, &admin, &id)
 }
 
-fn shown(status: StatusCode, admin: &Admin, id: &AppId) -> Answer {
+pub(super) fn shown(status: StatusCode, admin: &Admin, id: &AppId) -> Answer {
     let none = || Refused::Unknown(format!("there is no app `{id}`; /v1/apps lists those there are"));
     let deployed = admin.deployment.app(id).ok_or_else(none)?;
     Ok(json(status, &view::App::of(id, &deployed, &admin.deployment.leaving())))

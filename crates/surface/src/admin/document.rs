@@ -13,7 +13,7 @@ use super::{
     problem::Problem,
     profile,
     request::{Asked, answer},
-    view, workloads,
+    stores, view, workloads,
 };
 
 /// What is asked for cannot be done, and why.
@@ -36,10 +36,10 @@ pub(super) struct Refusal(#[to_schema] Problem);
     info(title = "Samara", description = "What a running `samara serve` serves, and how to change it. Reading is open to whoever reaches the address; changing takes the token."),
     paths(
         health::metrics, health::livez, health::readyz, health::app_livez, health::app_readyz, openapi, host::show,
-        apps::list, apps::show, apps::put, apps::remove, apps::roll_back, apps::set_traffic, workloads::list, workloads::routes,
+        apps::list, apps::show, apps::put, apps::remove, apps::roll_back, apps::set_traffic, stores::usage, stores::link, workloads::list, workloads::routes,
         profile::take
     ),
-    components(schemas(view::App, view::Workload, view::Route, Problem), responses(Failed, Refusal)),
+    components(schemas(view::App, view::Usage, view::Workload, view::Route, Problem), responses(Failed, Refusal)),
     modifiers(&Token)
 )]
 struct Document;

@@ -45,13 +45,18 @@ pub(super) async fn app_livez(asked: Asked) -> Answer {
     })
 }
 
-/// Whether requests for an app are served, and by which version; or why they are not.
+/// Whether requests for an app are served, by all of its workloads, and by which version; or why they are not.
 #[utoipa::path(get, path = "/readyz/{tenant}/{app}", tag = "health", params(super::view::AppPath), responses((status = 200, description = "They are", body = String, content_type = "text/plain"), (status = 404, description = "There is no such app", body = String, content_type = "text/plain"), (status = 503, description = "They are not, and why", body = String, content_type = "text/plain")))]
 pub(super) async fn app_readyz(asked: Asked) -> Answer {
     if let Some(not_ready) = not_ready(&asked.admin) {
         return Ok(not_ready);
     }
     let Some(deployed) = find(&asked) else { return Ok(text(StatusCode::NOT_FOUND, "no such app")) };
+    if let Some(waiting) = deployed.main().and_then(|main| main.waiting.first()) {
+        let (name, store, why) = (&waiting.id.name, &waiting.store, &waiting.why);
+        let told = format!("workload `{name}` waits for its store `{store}`: {why}");
+        return Ok(text(StatusCode::SERVICE_UNAVAILABLE, &told));
+    }
     let refused = deployed.refused.as_ref().map(|refused| refused.reason.as_str());
     Ok(match (deployed.main(), refused) {
         (Some(main), None) => text(StatusCode::OK, &format!("ok: revision {}", main.revision)),

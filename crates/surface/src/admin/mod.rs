@@ -15,6 +15,7 @@ mod host;
 mod problem;
 mod profile;
 mod request;
+mod stores;
 mod token;
 mod view;
 mod workloads;
@@ -77,6 +78,8 @@ const PATHS: &[Path] = &[
     (Method::DELETE, "/v1/apps/:tenant/:app", |asked| apps::remove(asked).boxed()),
     (Method::POST, "/v1/apps/:tenant/:app/rollback", |asked| apps::roll_back(asked).boxed()),
     (Method::PUT, "/v1/apps/:tenant/:app/traffic", |asked| apps::set_traffic(asked).boxed()),
+    (Method::GET, "/v1/apps/:tenant/:app/usage", |asked| stores::usage(asked).boxed()),
+    (Method::PUT, "/v1/apps/:tenant/:app/stores/:store", |asked| stores::link(asked).boxed()),
     (Method::GET, "/v1/workloads", |asked| workloads::list(asked).boxed()),
     (Method::GET, "/v1/workloads/:tenant/:app/:workload/profile", |asked| profile::take(asked).boxed()),
     (Method::GET, "/v1/routes", |asked| workloads::routes(asked).boxed()),

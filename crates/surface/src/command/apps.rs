@@ -109,7 +109,8 @@ impl AppsArgs {
 
     async fn ask(&self) -> Result<Option<Value>, Failure> {
         let (method, path, body) = self.request().map_err(Failure::Usage)?;
-        let token = if method == Method::GET { None } else { Some(self.token().map_err(Failure::Usage)?) };
+        let token =
+            if method == Method::GET { None } else { Some(token(self.token_file.as_deref()).map_err(Failure::Usage)?) };
         let host = Host::new(&self.admin);
         let asked = host.ask(&method, &path, body.into(), token.as_ref(), PATIENCE);
         let answer = patiently("waiting for the host", asked).await?;
@@ -150,21 +151,22 @@ impl AppsArgs {
             }
         })
     }
+}
 
-    fn token(&self) -> anyhow::Result<Token> {
-        let file = self.token_file.clone().or_else(default_file);
-        Token::read(&file.context("there is no folder for the token; name the host's with `--token-file FILE`")?)
-            .context("changing what is served takes the host's token; name it with `--token-file FILE`")
-    }
+/// The host's token, from the file named or the one that hosts make.
+pub(super) fn token(named: Option<&Path>) -> anyhow::Result<Token> {
+    let file = named.map(Path::to_owned).or_else(default_file);
+    Token::read(&file.context("there is no folder for the token; name the host's with `--token-file FILE`")?)
+        .context("changing what is served takes the host's token; name it with `--token-file FILE`")
 }
 
 /// An app's place under `/v1/apps/`; without a tenant it is one of the default tenant's.
-fn path(app: &str) -> anyhow::Result<String> {
+pub(super) fn path(app: &str) -> anyhow::Result<String> {
     let (tenant, name) = app.split_once('/').unwrap_or(("default", app));
     Ok(samara_model::AppId::new(tenant, name)?.to_string())
 }
 
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"/-_.~".contains(&byte) {

@@ -15,13 +15,13 @@ use samara_artifact::{
     bundle::{self, Listing},
 };
 use samara_inspect::{Module, ReadError, Report, Strip, Verdict, metadata, strip, text};
-use samara_model::{Limits, Shape, format_bytes};
+use samara_model::{Limits, Shape, format_bytes, manifest::LISTEN_ADMIN};
 use samara_runtime::{PoolSize, choose, verdicts};
 
 use super::{
     Contracts, Failure, OriginArgs, block_on,
     input::{Input, broken, shown_name},
-    origin,
+    origin, usage,
 };
 
 /// Columns of the report where there is no terminal to ask.
@@ -31,8 +31,14 @@ const DEFAULT_COLUMNS: usize = 110;
 #[derive(Debug, Args)]
 pub struct InspectArgs {
     /// The module or component, or either as text; a file or a reference, and `-` is standard input
-    #[arg(value_name = "REF")]
-    pub file: PathBuf,
+    #[arg(value_name = "REF", required_unless_present = "usage")]
+    pub file: Option<PathBuf>,
+    /// What the workloads of a running app ask for, may do and really did, instead of a module
+    #[arg(long, value_name = "[TENANT/]APP", conflicts_with_all = ["file", "html"])]
+    pub usage: Option<String>,
+    /// The admin address of the host that runs it
+    #[arg(long, value_name = "ADDRESS", requires = "usage", default_value_t = LISTEN_ADMIN.to_string())]
+    pub admin: String,
     /// Where it comes from.
     #[command(flatten)]
     pub origin: OriginArgs,
@@ -50,15 +56,18 @@ impl InspectArgs {
     /// # Errors
     /// The file cannot be read, or is not WebAssembly.
     pub fn run(self, contracts: Contracts) -> Result<ExitCode, Failure> {
+        if let Some(app) = &self.usage {
+            return usage::print(app, &self.admin, self.json);
+        }
         if let Some(listing) = self.listing()? {
             return say(listed(&listing, self.json).as_bytes());
         }
-        let Input { bytes, provenance } = Input::binary(&self.file, &self.origin)?;
-        let module = Module::read(&bytes).map_err(|error| broken(&self.file, &error))?;
+        let Input { bytes, provenance } = Input::binary(self.path(), &self.origin)?;
+        let module = Module::read(&bytes).map_err(|error| broken(self.path(), &error))?;
         let (loaded, remark) = as_loaded(&module, &bytes);
         let loaded = loaded.as_ref().unwrap_or(&module);
         let mut report = Report::new(&bytes, &module, opinions(contracts, loaded));
-        report.set_title(shown_name(&self.file));
+        report.set_title(shown_name(self.path()));
         if let Ok((contract, _)) = choose(contracts, loaded, None, Shape::ALL) {
             report.set_needs(contract.needs(loaded));
         }
@@ -87,11 +96,16 @@ impl InspectArgs {
 }
 
 impl InspectArgs {
+    /// What is looked at.
+    fn path(&self) -> &Path {
+        self.file.as_deref().unwrap_or(Path::new("-"))
+    }
+
     /// The members, if it is an archive that is looked at and none of them is named.
     fn listing(&self) -> Result<Option<Listing>, Failure> {
-        let reference = match origin::of_path(&self.file)? {
+        let reference = match origin::of_path(self.path())? {
             bundle @ Reference::Bundle { member: None, .. } => bundle,
-            file @ Reference::File(_) if is_archive(&self.file) => file,
+            file @ Reference::File(_) if is_archive(self.path()) => file,
             _ => return Ok(None),
         };
         let sources = self.origin.sources()?;

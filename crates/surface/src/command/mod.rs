@@ -24,6 +24,7 @@ mod grants;
 mod guest;
 mod host;
 mod input;
+mod link;
 mod observe;
 mod origin;
 mod profile;
@@ -31,6 +32,7 @@ mod run;
 mod serve;
 mod top;
 mod trace;
+mod usage;
 
 pub use apps::{AppsAction, AppsArgs};
 pub use artifact::{KeysAction, KeysArgs, LoadArgs, PullArgs, PushArgs, SaveArgs, SignArgs, VerifyArgs};
@@ -41,6 +43,7 @@ pub use convert::ConvertArgs;
 pub use explain::{InspectArgs, MetadataArgs, PrintArgs, StripArgs, ValidateArgs, WatArgs};
 pub use grants::{GrantArgs, LimitArgs};
 pub use guest::GuestArgs;
+pub use link::LinkArgs;
 pub use observe::ObserveArgs;
 pub use origin::OriginArgs;
 pub use profile::ProfileArgs;
@@ -48,6 +51,7 @@ pub use run::RunArgs;
 pub use serve::ServeArgs;
 pub use top::TopArgs;
 pub use trace::TraceArgs;
+pub use usage::{GrantsAction, GrantsArgs};
 
 /// The contracts this binary was built with.
 pub type Contracts = &'static [&'static dyn Contract];
@@ -175,18 +179,16 @@ pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> anyhow::Result<T> 
 }
 
 /// Opens the stores of the command line, under the default tenant.
-pub(crate) async fn stores(
-    named: &[(String, String)],
-) -> Result<std::collections::BTreeMap<String, samara_capability::kv::Store>, Failure> {
+pub(crate) async fn stores(named: &[(String, String)]) -> Result<samara_runtime::Stores, Failure> {
     use samara_capability::kv;
-    let mut stores = std::collections::BTreeMap::new();
+    let mut stores = samara_runtime::Stores::default();
     for (name, provider) in named {
         let failed = |error: kv::KvError| {
             Failure::Usage(anyhow::Error::from(error).context(format!("opening the store `{name}`")))
         };
         let backend = kv::open(provider, &toml::Table::new(), &kv::NoWorkloads).await.map_err(failed)?;
         let store = kv::Store::new(name, &samara_model::Tenant::default(), backend).await.map_err(failed)?;
-        stores.insert(name.clone(), store);
+        stores.kv.insert(name.clone(), store);
     }
     Ok(stores)
 }

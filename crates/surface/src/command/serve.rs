@@ -169,6 +169,7 @@ impl ServeArgs {
         tokio::select! {
             () = watched => {}
             () = deploy::follow_tags(&deployment) => {}
+            () = deploy::await_stores(&deployment) => {}
             ended = &mut served => return ended.map(|()| ExitCode::SUCCESS).map_err(Failure::Other),
             () = signals.next() => {}
         }

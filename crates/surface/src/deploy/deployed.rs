@@ -76,9 +76,11 @@ impl Deployed {
         idle.map(|version| version.revision)
     }
 
-    /// Drops those versions, over [`MAX_VERSIONS`], that have not served for longest.
+    /// Drops those versions, over [`MAX_VERSIONS`], that have not served for longest, and those that have only waited.
     pub(super) fn trim(&mut self) -> Vec<Arc<Version>> {
-        let mut dropped = Vec::new();
+        let serving: Vec<_> = self.traffic.iter().map(|share| share.revision).collect();
+        let waits = |version: &mut Arc<Version>| !version.waiting.is_empty() && !serving.contains(&version.revision);
+        let mut dropped: Vec<_> = self.versions.extract_if(.., waits).collect();
         while self.versions.len() > MAX_VERSIONS {
             let idle = self.versions.iter().position(|version| self.weight(version.revision) == 0);
             match idle {

@@ -1,31 +1,26 @@
 //! One version of an app: its workloads, loaded, and the routes that lead to them.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    fs,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::SystemTime,
-};
+use std::{collections::HashMap, path::PathBuf, sync::Arc, time::SystemTime};
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow};
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
-use samara_capability::kv;
 use samara_model::{
-    AppId, Compile, Fault, Grants, Limits, RouteTable, Shape, WorkloadId,
+    AppId, Compile, Fault, Limits, RouteTable, Shape, WorkloadId,
     manifest::{App, Host, Trigger},
 };
-use samara_runtime::{Definition, Quota, Runtime, Workload};
+use samara_runtime::{Definition, Quota, Runtime, Stores, Workload};
 
-use super::routes::{self, VersionRoute};
+use super::{
+    routes::{self, VersionRoute},
+    stores::{AppStore, Opened},
+    waiting::Waiting,
+};
 use crate::{
     gateway::{Destination, Folder, Served, probe},
     source::{self, Provenance, Sourced, Sources},
 };
 
-/// Bytes of a configuration file that a grant names.
-const MAX_CONFIG_BYTES: u64 = 1 << 20;
 /// Artifacts of one app that are fetched at once.
 const MAX_FETCHES: usize = 4;
 /// The shapes an HTTP route can use, best first: what is not HTTP itself is adapted by the gateway.
@@ -38,10 +33,14 @@ pub struct Version {
     pub revision: u64,
     /// The manifest it was loaded from.
     pub app: App,
-    /// Its workloads that are guests, in the order of the manifest.
+    /// Its workloads that are guests, in the order of the manifest, but for those that wait.
     pub workloads: Vec<Arc<Workload>>,
-    /// Where each of them came from, and who vouches for it.
+    /// Its workloads that wait for a store.
+    pub waiting: Vec<Waiting>,
+    /// Where each of the manifest's workloads came from, and who vouches for it.
     pub provenances: Vec<Provenance>,
+    /// Its stores, in the order of the manifest: those that somebody is granted.
+    pub stores: Vec<Arc<AppStore>>,
     /// Its workloads that are folders, in the order of the manifest.
     pub folders: Vec<Folder>,
     /// Its routes, in the order of the manifest.
@@ -60,7 +59,7 @@ impl Version {
         host: &Host,
         compile: Compile,
         sources: &Sources,
-        stores: &BTreeMap<String, kv::Store>,
+        opened: Opened,
         app: App,
     ) -> anyhow::Result<Self> {
         let quota = host.tenant(&app.tenant)?;
@@ -74,10 +73,11 @@ impl Version {
         );
         let sourced = fetch(sources, &app).await?;
         let mut workloads = Vec::new();
+        let mut waiting = Vec::new();
         let mut provenances = Vec::new();
         let mut by_name: HashMap<&str, Destination> = HashMap::new();
         for (workload, Sourced { bytes, provenance }) in app.workloads.iter().zip(sourced) {
-            let mut definition = define(&app, workload, bytes, &quota.limits, stores)
+            let mut definition = define(&app, workload, bytes, &quota.limits, &opened.stores)
                 .with_context(|| format!("{}: workload `{}`", place(&app, workload.line), workload.name))?;
             let serves =
                 |trigger: &Trigger| matches!(trigger, Trigger::Http { target, .. } if *target == workload.name);
@@ -87,6 +87,15 @@ impl Version {
                 .map_err(|why| anyhow!("{}: workload `{}`: {why}", place(&app, workload.line), workload.name))?;
             provenances.push(provenance);
             definition.compile = workload.compile.unwrap_or(compile);
+            let missing = definition.grants.stores().find_map(|(_, store)| opened.waiting.get_key_value(store));
+            if let Some((store, why)) = missing {
+                let (id, limits) = (definition.id, definition.limits);
+                let absent = Waiting { id, store: store.clone(), why: why.clone(), limits };
+                tracing::warn!(workload = %absent.id, store, "it waits for its store: {why}");
+                by_name.insert(&workload.name, Destination::new(Arc::new(absent.clone())));
+                waiting.push(absent);
+                continue;
+            }
             let name = definition.id.to_string();
             let ready = crate::command::patiently(&format!("loading {name}"), runtime.load(definition)).await;
             let ready = ready.map_err(|fault| anyhow!("{}: {fault}", place(&app, workload.line)))?;
@@ -118,7 +127,8 @@ impl Version {
             });
         }
         drop(by_name);
-        Ok(Self { revision: 0, app, workloads, provenances, folders, routes, loaded: SystemTime::now() })
+        let (stores, loaded) = (opened.held, SystemTime::now());
+        Ok(Self { revision: 0, app, workloads, waiting, provenances, stores, folders, routes, loaded })
     }
 
     /// Whose version it is.
@@ -131,9 +141,14 @@ impl Version {
         let mut files = vec![app.file.clone()];
         for workload in &app.workloads {
             files.extend(workload.source.file());
-            files.extend(workload.config_files.iter().cloned());
         }
         files
+    }
+
+    /// Where a workload came from.
+    pub fn provenance(&self, workload: &str) -> Option<&Provenance> {
+        let mut named = self.app.workloads.iter().zip(&self.provenances);
+        named.find(|(other, _)| other.name == workload).map(|(_, from)| from)
     }
 
     /// Whether another version would serve exactly what this one does.
@@ -141,7 +156,9 @@ impl Version {
         let workload = |(one, other): (&Arc<Workload>, &Arc<Workload>)| {
             one.digest == other.digest && one.authority().grants == other.authority().grants
         };
-        self.app == other.app && self.workloads.iter().zip(&other.workloads).all(workload)
+        self.app == other.app
+            && self.waiting.len() == other.waiting.len()
+            && self.workloads.iter().zip(&other.workloads).all(workload)
     }
 
     /// Tries it as the manifest's `canary` says.
@@ -205,12 +222,8 @@ fn define(
     workload: &samara_model::manifest::Workload,
     bytes: Bytes,
     ceiling: &samara_model::manifest::LimitOverrides,
-    stores: &BTreeMap<String, kv::Store>,
+    stores: &Stores,
 ) -> anyhow::Result<Definition> {
-    let mut grants = workload.grants.clone();
-    for file in &workload.config_files {
-        read_config(file, &mut grants)?;
-    }
     // A trigger that names a function wants one, whatever else the module could do.
     let as_function = |trigger: &Trigger| matches!(trigger, Trigger::Http { target, operation: Some(_), .. } if *target == workload.name);
     let shapes = if app.triggers.iter().any(as_function) { vec![Shape::Function] } else { ROUTED.to_vec() };
@@ -220,7 +233,7 @@ fn define(
         bytes,
         contract: workload.contract.clone(),
         shapes,
-        grants,
+        grants: workload.grants.clone(),
         limits,
         strict: workload.strict,
         features: Some(workload.features.clone()),
@@ -239,26 +252,4 @@ fn workload_id(app: &App, name: &str) -> WorkloadId {
 pub(super) fn place(app: &App, line: u32) -> String {
     let file = app.file.display();
     if line == 0 { file.to_string() } else { format!("{file}:{line}") }
-}
-
-/// Adds a configuration file's values to the grants: a TOML table of strings, numbers and booleans.
-fn read_config(path: &Path, grants: &mut Grants) -> anyhow::Result<()> {
-    let place = || format!("reading the configuration `{}`", path.display());
-    if fs::metadata(path).with_context(place)?.len() > MAX_CONFIG_BYTES {
-        bail!("the configuration `{}` is over {MAX_CONFIG_BYTES} bytes", path.display());
-    }
-    let table: toml::Table = fs::read_to_string(path).with_context(place)?.parse().with_context(place)?;
-    for (key, value) in table {
-        let text = match value {
-            toml::Value::String(text) => text,
-            toml::Value::Integer(_) | toml::Value::Float(_) | toml::Value::Boolean(_) | toml::Value::Datetime(_) => {
-                value.to_string()
-            }
-            toml::Value::Array(_) | toml::Value::Table(_) => {
-                bail!("`{key}` in `{}` is not a single value", path.display())
-            }
-        };
-        grants.config.insert(key, text);
-    }
-    Ok(())
 }

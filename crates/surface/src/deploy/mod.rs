@@ -10,12 +10,14 @@
 mod deployed;
 mod follow;
 mod foreign;
+mod link;
 mod load;
 mod registry;
 mod rollout;
 mod routes;
 mod stores;
 mod update;
+mod waiting;
 
 use std::{
     fs,
@@ -32,7 +34,9 @@ pub use load::Version;
 pub use registry::{Deployment, MAX_APPS, Put, Refused};
 pub use rollout::{Rollout, Trial};
 pub use routes::VersionRoute;
+pub use stores::AppStore;
 pub use update::follow_tags;
+pub use waiting::{Waiting, await_stores};
 
 /// The manifest behind a path: the file, or of a folder its `samara.toml`, or else one of another host.
 pub fn manifest_file(path: &Path) -> PathBuf {

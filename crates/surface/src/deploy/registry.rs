@@ -132,6 +132,11 @@ impl Deployment {
         &self.sources
     }
 
+    /// The open backends.
+    pub(super) fn backends(&self) -> &Backends {
+        &self.backends
+    }
+
     /// The table that the gateway serves: it follows every change.
     pub fn routes(&self) -> &Routes {
         &self.routes
@@ -192,7 +197,10 @@ impl Deployment {
                 )));
             }
             let version = self.load(app).await?;
-            version.ask_canary().await.map_err(Refused::Canary)?;
+            // What waits cannot be asked; it is when it takes over.
+            if version.waiting.is_empty() {
+                version.ask_canary().await.map_err(Refused::Canary)?;
+            }
             self.take_over(version, None, false).map(drop)
         };
         started.await.inspect_err(|refused| self.note(id, name, refused))
@@ -221,6 +229,7 @@ impl Deployment {
             if let Some(revision) = self.app(&version.id()).and_then(|deployed| deployed.serves(&version)) {
                 return self.weigh(&version.id(), revision, weight);
             }
+            self.check_waiting(&version)?;
             version.try_out(&self.runtime).await.map_err(Refused::Canary)?;
             self.take_over(version, weight, true)
         };
@@ -235,6 +244,42 @@ impl Deployment {
             }
         }
         Ok(done)
+    }
+
+    /// The versions that have most of their app's requests, and of which some workload waits for its store.
+    pub(super) fn waiting(&self) -> Vec<Arc<Version>> {
+        let state = self.state.lock();
+        let main = |deployed: &Deployed| {
+            let main = deployed.main().filter(|main| !main.waiting.is_empty())?.revision;
+            deployed.versions.iter().find(|version| version.revision == main).cloned()
+        };
+        state.apps.values().filter_map(main).collect()
+    }
+
+    /// Loads a version again whose stores were not there. Nothing is done, and `false` is the answer, while none of those it
+    /// waits for has come.
+    pub(super) async fn load_awaited(self: &Arc<Self>, version: &Version) -> Result<bool, Refused> {
+        let opened = self.backends.open(&version.app).await.map_err(|error| Refused::Load(format!("{error:#}")))?;
+        let still = version.waiting.iter().filter(|waiting| opened.waiting.contains_key(&waiting.store)).count();
+        if still == version.waiting.len() {
+            return Ok(false);
+        }
+        // Held until the load has opened them again, which is then only to find them.
+        let put = self.put(version.app.clone(), None).await;
+        drop(opened);
+        put.map(|_| true)
+    }
+
+    /// Refuses a version that would wait for stores, if the one that serves does not.
+    fn check_waiting(&self, version: &Version) -> Result<(), Refused> {
+        let serves = |deployed: &Deployed| deployed.main().is_some_and(|main| main.waiting.is_empty());
+        match version.waiting.first() {
+            Some(waiting) if self.app(&version.id()).as_ref().is_some_and(serves) => Err(Refused::Canary(format!(
+                "workload `{}` would wait for its store `{}`: {}",
+                waiting.id.name, waiting.store, waiting.why
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// Gives a version that serves already another weight, if it shares the requests and one is asked for.
@@ -342,10 +387,9 @@ impl Deployment {
             routes::check(&app, others)?;
         }
         let failed = |error: anyhow::Error| Refused::Load(format!("{error:#}"));
-        let stores = self.backends.open(&app).await.map_err(failed)?;
-        let version = Version::load(&self.runtime, &self.host, self.compile, &self.sources, &stores, app)
-            .await
-            .map_err(failed)?;
+        let opened = self.backends.open(&app).await.map_err(failed)?;
+        let version =
+            Version::load(&self.runtime, &self.host, self.compile, &self.sources, opened, app).await.map_err(failed)?;
         for workload in &version.workloads {
             (self.on_load)(workload);
             for warning in &workload.warnings() {
@@ -362,7 +406,9 @@ impl Deployment {
         version.revision = state.revisions + 1;
         let revision = version.revision;
         let mut next = state.apps.get(&id).cloned().unwrap_or_default();
-        let main = next.main().map(|main| main.revision);
+        // Whoever waits for its stores serves nothing that a trial could fall back to.
+        let put = if next.main().is_some() { Put::Replaced } else { Put::Created };
+        let main = next.main().filter(|main| main.waiting.is_empty()).map(|main| main.revision);
         let terms = version.app.rollout.clone();
         let weight = weight.or(terms.as_ref().map(|terms| terms.weight)).unwrap_or(FULL_WEIGHT);
         // Without a version to go back to, and without requests, there is no trial.
@@ -379,7 +425,6 @@ impl Deployment {
         next.refused = None;
         next.versions.push(Arc::new(version));
         let dropped = next.trim();
-        let put = if main.is_some() { Put::Replaced } else { Put::Created };
         let before = state.apps.insert(id.clone(), next);
         if publish {
             match table(&state.apps) {
@@ -489,7 +534,7 @@ pub(super) fn id_of(app: &App) -> AppId {
     AppId { tenant: app.tenant.clone(), name: app.name.as_str().into() }
 }
 
-fn unknown(id: &AppId) -> Refused {
+pub(super) fn unknown(id: &AppId) -> Refused {
     Refused::Unknown(format!("there is no app `{id}`; `samara apps list` shows those there are"))
 }
 

@@ -30,7 +30,7 @@ async fn both_generations_count_in_one_store() {
     let mut counted = 0;
     for guest in KITS {
         let kit = kit(guest, |definition| {
-            definition.stores.insert("carts".into(), carts.clone());
+            definition.stores.kv.insert("carts".into(), carts.clone());
             definition.grants.kv.insert("carts".into(), KvGrant::default());
         })
         .await;
@@ -44,7 +44,7 @@ async fn both_generations_count_in_one_store() {
         assert_eq!(get(&kit, "/kv/carts/none").await, "404 nothing there");
     }
     let last = kit(KITS[1], |definition| {
-        definition.stores.insert("carts".into(), carts.clone());
+        definition.stores.kv.insert("carts".into(), carts.clone());
         definition.grants.kv.insert("carts".into(), KvGrant::default());
     });
     assert_eq!(get(&last.await, "/keys/carts").await, "200 2\n4\nvisits");
@@ -62,7 +62,7 @@ async fn a_store_that_is_not_granted_is_denied_in_spins_own_words() {
 
         let carts = store("carts").await;
         let reader = kit(guest, |definition| {
-            definition.stores.insert("carts".into(), carts);
+            definition.stores.kv.insert("carts".into(), carts);
             definition.grants.kv.insert("carts".into(), KvGrant { operations: vec![KvOperation::Get] });
         })
         .await;

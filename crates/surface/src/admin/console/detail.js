@@ -18,7 +18,8 @@ export function app({ state }, tenant, name) {
     appSection(found, state, false),
     newest && el("p", { class: "quiet said" }, `Its manifest is ${newest.manifest}.`),
     own.length > 0 && el("section", { "data-key": "workloads" }, heading("Workloads"), el("ul", {}, own.map(({ id, name }) => el("li", {}, el("a", { href: workloadLink(id), "data-row": true }, name))))),
-    newest?.stores.length > 0 && el("section", { "data-key": "stores" }, heading("Stores"), el("ul", {}, newest.stores.map(({ name, provider }) => el("li", {}, name, el("span", { class: "quiet" }, ` by ${provider}`))))),
+    newest?.stores.length > 0 && el("section", { "data-key": "stores" }, heading("Stores"), el("ul", {}, newest.stores.map(({ name, provider, declared, capabilities }) => el("li", {}, name, " ", el("code", {}, provider),
+      el("span", { class: "quiet" }, ` as ${capabilities.join(", ")}`, declared === undefined ? "" : `, linked; its manifest says ${declared}`))))),
     routes.length > 0 && el("section", { "data-key": "routes" }, heading("Routes"), routeTable(routes, true)),
   ];
 }
@@ -49,6 +50,7 @@ export function workload({ state, histories }, id) {
       ["Bytes in", `${bytes(did.bytesInPerSecond)}/s`, `${bytes(counters.bytes_in)} in all`],
       ["Bytes out", `${bytes(did.bytesOutPerSecond)}/s`, `${bytes(counters.bytes_out)} in all`],
     ),
+    counters.used.length > 0 && section("Used", "of what is granted, by all its versions", useTable(counters.used)),
     denials.length > 0 && section("Denied", "and the grant that would allow it", denialTable(denials, false)),
     faults.length > 0 && section("Failed calls", "the last of each version, equal ones together", faultList(faults, state.host.now, false)),
     warnings.length > 0 && section("Warnings", null, el("ul", {}, warnings.map((text) => el("li", {}, text)))),
@@ -64,6 +66,17 @@ export function workload({ state, histories }, id) {
       counters.kept > 0 ? ` ${count(counters.kept)} instances are kept for another call.` : "",
       counters.log_dropped_lines > 0 ? ` ${count(counters.log_dropped_lines)} lines were over its log rate.` : ""),
   ];
+}
+
+function useTable(used) {
+  const rows = used.map(({ capability, store, operation, count: times, failed, seconds }) => el("tr", { "data-key": `${capability} ${store} ${operation}` },
+    el("th", { scope: "row" }, capability),
+    el("td", { class: "said" }, store),
+    el("td", {}, operation),
+    el("td", { class: "number" }, count(times)),
+    el("td", { class: `number ${failed > 0 ? "bad" : ""}` }, count(failed)),
+    el("td", { class: "number mid" }, times > 0 ? duration(seconds / times) : "")));
+  return table("Uses", ["Capability", "Store", "Operation", ["Times", "number"], ["Failed", "number"], ["Mean", "number mid"]], el("tbody", {}, rows));
 }
 
 function latencies({ buckets, lately }) {
@@ -112,11 +125,16 @@ const limitList = (limits) => [
 
 const grantList = (grants) => [
   ["key-value stores", Object.entries(grants.kv).map(([store, operations]) => `${store}: ${operations.join(", ")}`)],
+  ["blob stores", Object.entries(grants.blob).map(([store, operations]) => `${store}: ${operations.join(", ")}`)],
+  ["databases", Object.entries(grants.sql).map(([store, { operations, statements, named_only }]) => `${store}: ${operations.join(", ")}${named_only ? ", only" : ""}${statements.map((name) => ` ${name}`).join("")}`)],
+  ["publishes to", Object.entries(grants.messaging).flatMap(([bus, { publish }]) => publish.map((subject) => `${bus}: ${subject}`))],
+  ["hears", Object.entries(grants.messaging).flatMap(([bus, { subscribe }]) => subscribe.map((subject) => `${bus}: ${subject}`))],
   ["requests to", grants.http],
   ["private addresses", grants.http_private ? "allowed" : null],
   ["folders", grants.fs],
   ["environment", grants.env],
   ["configuration", grants.config],
+  ["secrets", grants.secrets],
   ["connections to", grants.net_connect],
   ["listening on", grants.net_listen],
 ];

@@ -236,7 +236,7 @@ export function apps({ state, histories, filter }) {
 export function appSection(app, state, linked) {
   const { host } = state;
   const name = `${app.tenant}/${app.name}`;
-  const kind = { serving: "good", sharing: "warn", "on-trial": "warn", failed: "bad" }[app.state];
+  const kind = { serving: "good", sharing: "warn", "on-trial": "warn", waiting: "warn", failed: "bad" }[app.state];
   const columns = ["Revision", "Version", ["Loaded", "mid"], ["Share", "number"], ["In flight", "number mid"], ["Made from", "wide"], ["", "number"]];
   const rows = app.versions.map((version) => el("tr", { "data-key": version.revision },
     el("th", { scope: "row" }, count(version.revision)),
@@ -250,6 +250,8 @@ export function appSection(app, state, linked) {
     el("h3", {}, linked ? el("a", { href: appLink(app.tenant, app.name), "data-row": true }, name) : name, " ", el("span", { class: `chip ${kind}` }, app.state.replace("-", " "))),
     app.rollout ? trial(app.rollout) : null,
     app.refused ? refusal(app, host.now, false) : null,
+    app.versions.filter((version) => version.weight > 0).flatMap((version) => version.waiting).map(({ workload, store, reason }) =>
+      el("p", { "data-key": `waiting ${workload}` }, `${workload} waits for its store ${store}: `, el("span", { class: "said" }, reason))),
     app.leaving.length > 0 && el("p", { class: "quiet" }, "Last calls of ", app.leaving.map(({ revision, workload }) => `${workload} (revision ${revision})`).join(", "), "."),
     app.versions.length > 0 && table(`Versions of ${name}`, columns, el("tbody", {}, rows)));
 }

@@ -1,13 +1,13 @@
 //! An app: its versions, how they share its requests, the trial of the newest.
 
-use samara_model::{AppId, WorkloadId, manifest};
+use samara_model::{AppId, Capability, WorkloadId, manifest};
 use samara_runtime::Workload as Loaded;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::unix;
 use crate::{
-    deploy::{Deployed, Version as Kept},
+    deploy::{self, Deployed, Version as Kept},
     source::Provenance,
 };
 
@@ -24,6 +24,21 @@ pub(in crate::admin) struct AppPath {
     app: String,
 }
 
+/// A store's place.
+#[derive(Debug, utoipa::IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "it only describes")]
+pub(in crate::admin) struct StorePath {
+    /// Whose it is
+    #[param(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+    tenant: String,
+    /// The app
+    #[param(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+    app: String,
+    /// The store's name in the manifest
+    store: String,
+}
+
 /// How an app is.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -34,6 +49,8 @@ pub(in crate::admin) enum State {
     Sharing,
     /// A new version is watched, and gets all of them or none.
     OnTrial,
+    /// A workload waits for a store whose server does not answer; the others serve.
+    Waiting,
     /// No version ever came to serve.
     Failed,
 }
@@ -102,7 +119,7 @@ pub(in crate::admin) struct Rollout {
 }
 
 impl Rollout {
-    fn of(rollout: &crate::deploy::Rollout, app: &Deployed) -> Option<Self> {
+    fn of(rollout: &deploy::Rollout, app: &Deployed) -> Option<Self> {
         let version = app.versions.iter().find(|version| version.revision == rollout.revision)?;
         let (trial, terms) = (rollout.trial(version), &rollout.terms);
         Some(Self {
@@ -138,8 +155,20 @@ pub(in crate::admin) struct Version {
     /// Calls being served
     in_flight: u64,
     workloads: Vec<Artifact>,
+    /// Workloads that are loaded once their stores are there
+    waiting: Vec<Waiting>,
     folders: Vec<Folder>,
+    /// The stores that somebody is granted
     stores: Vec<Store>,
+}
+
+/// A version's workload that waits for a store.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::admin) struct Waiting {
+    workload: String,
+    store: String,
+    /// Why the store is not there
+    reason: String,
 }
 
 /// A version's workload that is a folder.
@@ -167,12 +196,17 @@ pub(in crate::admin) struct Artifact {
     signers: Vec<String>,
 }
 
-/// A store that a version names.
+/// A store of a version.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::admin) struct Store {
     name: String,
-    /// The kind of provider; its address may hold a password and is not shown
+    /// What is behind it now, without credentials
     provider: String,
+    /// What the manifest says, if it was linked to another provider since
+    #[serde(skip_serializing_if = "Option::is_none")]
+    declared: Option<String>,
+    /// The capabilities it is open as
+    capabilities: Vec<&'static str>,
 }
 
 /// A workload of a version that is gone.
@@ -197,6 +231,7 @@ impl App {
     pub(in crate::admin) fn of(id: &AppId, app: &Deployed, leaving: &[(WorkloadId, u64)]) -> Self {
         let state = match app.traffic.len() {
             0 => State::Failed,
+            _ if app.main().is_some_and(|main| !main.waiting.is_empty()) => State::Waiting,
             _ if app.rollout.is_some() => State::OnTrial,
             1 => State::Serving,
             _ => State::Sharing,
@@ -241,19 +276,28 @@ impl Version {
             workloads: version
                 .workloads
                 .iter()
-                .zip(&version.provenances)
-                .map(|(workload, from)| Artifact::of(workload, from))
+                .filter_map(|workload| Some(Artifact::of(workload, version.provenance(&workload.id.name)?)))
                 .collect(),
+            waiting: version.waiting.iter().map(Waiting::of).collect(),
             folders: version.app.folders.iter().map(Folder::of).collect(),
-            stores: version
-                .app
-                .stores
-                .iter()
-                .map(|store| Store {
-                    name: store.name.clone(),
-                    provider: store.provider.split(':').next().unwrap_or_default().to_owned(),
-                })
-                .collect(),
+            stores: version.stores.iter().map(|store| Store::of(store)).collect(),
+        }
+    }
+}
+
+impl Waiting {
+    fn of(waiting: &deploy::Waiting) -> Self {
+        Self { workload: waiting.id.name.to_string(), store: waiting.store.clone(), reason: waiting.why.clone() }
+    }
+}
+
+impl Store {
+    fn of(store: &deploy::AppStore) -> Self {
+        Self {
+            name: store.name.clone(),
+            provider: store.provider(),
+            declared: store.declared(),
+            capabilities: store.capabilities().into_iter().map(Capability::as_str).collect(),
         }
     }
 }

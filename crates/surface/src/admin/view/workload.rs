@@ -3,13 +3,13 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use samara_capability::Denial;
-use samara_model::{Grants, Limits};
+use samara_model::{BlobGrant, Grants, KvGrant, Limits, MessagingGrant, SqlGrant};
 use samara_runtime::Workload as Loaded;
 use samara_telemetry::metrics::WorkloadTotals;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::unix;
+use super::{unix, usage::Used};
 use crate::{deploy::Version as Kept, gateway::Backing};
 
 /// One workload of a version that serves.
@@ -108,8 +108,14 @@ pub(in crate::admin) struct LimitsView {
 /// What a workload may do, without secrets.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::admin) struct GrantsView {
-    /// Stores, with the operations allowed on each
+    /// Key-value stores, with the operations allowed on each
     kv: BTreeMap<String, Vec<&'static str>>,
+    /// Blob stores, with the operations allowed on each
+    blob: BTreeMap<String, Vec<&'static str>>,
+    /// Databases, with the operations allowed on each
+    sql: BTreeMap<String, SqlView>,
+    /// Buses, with the subjects allowed on each
+    messaging: BTreeMap<String, MessagingView>,
     /// Origins that requests may go to
     http: Vec<String>,
     /// Whether they may be private addresses
@@ -120,10 +126,31 @@ pub(in crate::admin) struct GrantsView {
     env: Vec<String>,
     /// Names of configuration values
     config: Vec<String>,
+    /// Names of secrets, and places whose every secret is granted
+    secrets: Vec<String>,
     /// Addresses that sockets may connect to
     net_connect: Vec<String>,
     /// Addresses that sockets may listen on
     net_listen: Vec<String>,
+}
+
+/// What may be done with a database.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::admin) struct SqlView {
+    operations: Vec<&'static str>,
+    /// Names of statements
+    statements: Vec<String>,
+    /// Whether nothing but these may be done
+    named_only: bool,
+}
+
+/// What may be done on a bus.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::admin) struct MessagingView {
+    /// Subjects that may be published to
+    publish: Vec<String>,
+    /// Subjects that may be subscribed to
+    subscribe: Vec<String>,
 }
 
 /// What was counted since the workload was first loaded.
@@ -157,6 +184,8 @@ pub(in crate::admin) struct Counters {
     bytes_out: u64,
     /// Log lines dropped, over the log rate
     log_dropped_lines: u64,
+    /// What was done with what is granted
+    used: Vec<Used>,
 }
 
 /// Calls that took more than the bucket before allows, and at most what this one does.
@@ -226,10 +255,16 @@ impl LimitsView {
 }
 
 impl GrantsView {
-    fn of(grants: &Grants) -> Self {
-        let operations = |grant: &samara_model::KvGrant| grant.operations.iter().map(|one| one.as_str()).collect();
+    pub(super) fn of(grants: &Grants) -> Self {
+        let kv = |grant: &KvGrant| grant.operations.iter().map(|one| one.as_str()).collect();
+        let blob = |grant: &BlobGrant| grant.operations.iter().map(|one| one.as_str()).collect();
+        let sources = grants.secrets.sources.iter().map(ToString::to_string);
         Self {
-            kv: grants.kv.iter().map(|(store, grant)| (store.clone(), operations(grant))).collect(),
+            kv: grants.kv.iter().map(|(store, grant)| (store.clone(), kv(grant))).collect(),
+            blob: grants.blob.iter().map(|(store, grant)| (store.clone(), blob(grant))).collect(),
+            sql: grants.sql.iter().map(|(store, grant)| (store.clone(), SqlView::of(grant))).collect(),
+            messaging: grants.messaging.iter().map(|(bus, grant)| (bus.clone(), MessagingView::of(grant))).collect(),
+            secrets: grants.secrets.values.keys().cloned().chain(sources).collect(),
             http: grants.http.allow.iter().map(ToString::to_string).collect(),
             http_private: grants.http.private,
             fs: grants
@@ -244,6 +279,25 @@ impl GrantsView {
             config: grants.config.keys().cloned().collect(),
             net_connect: grants.net.connect.iter().map(ToString::to_string).collect(),
             net_listen: grants.net.listen.iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+impl SqlView {
+    fn of(grant: &SqlGrant) -> Self {
+        Self {
+            operations: grant.operations.iter().map(|one| one.as_str()).collect(),
+            statements: grant.statements.keys().cloned().collect(),
+            named_only: grant.named_only,
+        }
+    }
+}
+
+impl MessagingView {
+    fn of(grant: &MessagingGrant) -> Self {
+        Self {
+            publish: grant.publish.iter().map(ToString::to_string).collect(),
+            subscribe: grant.subscribe.iter().map(ToString::to_string).collect(),
         }
     }
 }
@@ -268,6 +322,7 @@ impl Counters {
             bytes_in: totals.map_or(0, |totals| totals.bytes_in),
             bytes_out: totals.map_or(0, |totals| totals.bytes_out),
             log_dropped_lines: totals.map_or(0, |totals| totals.log_dropped_lines),
+            used: totals.map(|totals| totals.uses.iter().map(Used::of).collect()).unwrap_or_default(),
         }
     }
 }
@@ -279,7 +334,7 @@ impl LatencyBucket {
 }
 
 impl DenialView {
-    fn of((denial, count): &(Denial, u64)) -> Self {
+    pub(super) fn of((denial, count): &(Denial, u64)) -> Self {
         Self {
             capability: denial.capability.as_str(),
             what: denial.what.clone(),

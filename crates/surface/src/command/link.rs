@@ -1,0 +1,104 @@
+//! `samara link`: another provider behind a store's name, while the app serves.
+
+use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
+
+use anyhow::Context;
+use clap::Args;
+use http::Method;
+use samara_capability::without_credentials;
+use samara_model::manifest::{LISTEN_ADMIN, resolve_provider};
+
+use super::{
+    Failure,
+    apps::{escape, path, token},
+    block_on,
+    host::Host,
+    patiently,
+};
+
+/// How long the host may take: the provider's server may be slow to answer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Arguments of `samara link`.
+#[derive(Debug, Args)]
+pub struct LinkArgs {
+    /// The app
+    #[arg(value_name = "[TENANT/]APP")]
+    pub app: String,
+    /// The store, by its name in the manifest
+    #[arg(value_name = "STORE")]
+    pub store: String,
+    /// What it shall lead to, as a manifest writes it: `redis://cache:6379`, `redb:./carts.redb`
+    #[arg(value_name = "PROVIDER")]
+    pub provider: String,
+    /// A setting of the provider, as the manifest's `settings` have it: `timeout="2s"`
+    #[arg(long, value_name = "KEY=VALUE", value_parser = setting)]
+    pub setting: Vec<(String, toml::Value)>,
+    /// The host's admin address
+    #[arg(long, value_name = "ADDRESS", default_value_t = LISTEN_ADMIN.to_string())]
+    pub admin: String,
+    /// The host's token [default: samara/admin.token in the user's state folder]
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Print the app as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// One setting: its value is TOML, or else text as it stands.
+fn setting(text: &str) -> Result<(String, toml::Value), String> {
+    let (key, value) = text
+        .split_once('=')
+        .filter(|(key, _)| !key.is_empty())
+        .ok_or_else(|| "this is not a setting; write `timeout=2s`".to_owned())?;
+    let read: Option<toml::Value> =
+        format!("v = {value}").parse::<toml::Table>().ok().and_then(|mut read| read.remove("v"));
+    Ok((key.to_owned(), read.unwrap_or_else(|| toml::Value::String(value.to_owned()))))
+}
+
+impl LinkArgs {
+    /// Has the host link the store.
+    ///
+    /// # Errors
+    /// The host is not there, or refuses.
+    pub fn run(self) -> Result<ExitCode, Failure> {
+        let app = path(&self.app).map_err(Failure::Usage)?;
+        let token = token(self.token_file.as_deref()).map_err(Failure::Usage)?;
+        let here = std::env::current_dir().context("finding the folder of this process")?;
+        let provider = resolve_provider(&self.provider, &here);
+        let settings: toml::Table = self.setting.iter().cloned().collect();
+        let body = serde_json::json!({ "provider": provider, "settings": settings }).to_string();
+        let to = format!("/v1/apps/{app}/stores/{}", escape(&self.store));
+        let host = Host::new(&self.admin);
+        let asked = host.ask(&Method::PUT, &to, body.into(), Some(&token), PATIENCE);
+        let answer = block_on(patiently("waiting for the host", asked))??;
+        let text = if self.json {
+            String::from_utf8_lossy(&answer).into_owned()
+        } else {
+            let provider = without_credentials(&provider);
+            format!(
+                "{app}: store `{}` leads to {provider} until the host ends; write `provider = \"{provider}\"` into the manifest to keep it",
+                self.store
+            )
+        };
+        // A reader that has seen enough is not an error.
+        drop(writeln!(std::io::stdout().lock(), "{}", samara_telemetry::sanitize(&text)));
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_toml_or_text() {
+        assert_eq!(setting("timeout=2s"), Ok(("timeout".to_owned(), toml::Value::String("2s".to_owned()))));
+        assert_eq!(setting("timeout=\"2s\""), Ok(("timeout".to_owned(), toml::Value::String("2s".to_owned()))));
+        assert_eq!(setting("connections=4"), Ok(("connections".to_owned(), toml::Value::Integer(4))));
+        assert_eq!(setting("url=a=b"), Ok(("url".to_owned(), toml::Value::String("a=b".to_owned()))));
+        assert!(setting("x").is_err() && setting("=x").is_err());
+        let secret = setting("hunter2").unwrap_err();
+        assert!(!secret.contains("hunter2"), "{secret}");
+    }
+}

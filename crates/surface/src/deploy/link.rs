@@ -1,0 +1,59 @@
+//! `samara link`: another backend behind a store's name, while the app serves.
+//!
+//! Every operation takes the backend once, when it begins: those in flight finish where they began, those that begin later
+//! are done on the new one. All versions of an app that declare the store alike are linked together, since it is one store.
+//!
+//! A link is of the running process. It stays when the same manifest is put again, also with other workloads; a manifest
+//! that names another provider has the last word, and a host that starts anew begins with what the manifest says.
+
+use std::sync::Arc;
+
+use samara_model::{AppId, manifest::provider_is_relative};
+
+use super::{AppStore, Deployment, Refused, stores::Place};
+
+impl Deployment {
+    /// Leads a store of an app to another backend from now on. Nothing is copied.
+    ///
+    /// # Errors
+    /// There is no such app or store, or the backend does not open as what the store is used as: then it leads where it did.
+    pub async fn link(&self, id: &AppId, store: &str, provider: String, settings: toml::Table) -> Result<(), Refused> {
+        if provider_is_relative(&provider) {
+            return Err(Refused::Load(
+                "the provider has a relative path; write one that begins with `/`, as the host knows no folder that it is relative to"
+                    .to_owned(),
+            ));
+        }
+        let place = Place { provider, settings };
+        for held in self.held(id, store)? {
+            self.backends()
+                .link(&id.tenant, &held, place.clone())
+                .await
+                .map_err(|why| Refused::Load(format!("store `{store}` was not linked: {why:#}")))?;
+            tracing::info!(app = %id, store, provider = held.provider(), "linked");
+        }
+        Ok(())
+    }
+
+    /// A store of an app by its name: each of the versions that serve may declare another.
+    fn held(&self, id: &AppId, name: &str) -> Result<Vec<Arc<AppStore>>, Refused> {
+        let deployed = self.app(id).ok_or_else(|| super::registry::unknown(id))?;
+        let mut found: Vec<Arc<AppStore>> = Vec::new();
+        let mut others = Vec::new();
+        for store in deployed.active().flat_map(|(_, version)| &version.stores) {
+            if store.name != name {
+                others.push(format!("`{}`", store.name));
+            } else if !found.iter().any(|known| Arc::ptr_eq(known, store)) {
+                found.push(Arc::clone(store));
+            }
+        }
+        if found.is_empty() {
+            others.sort();
+            others.dedup();
+            let there =
+                if others.is_empty() { "it has none".to_owned() } else { format!("it has {}", others.join(", ")) };
+            return Err(Refused::Unknown(format!("`{id}` has no store `{name}` that a workload is granted; {there}")));
+        }
+        Ok(found)
+    }
+}
