@@ -6,7 +6,7 @@ use samara_import::MAX_INPUT_BYTES;
 
 use super::Sources;
 
-/// What a Spin application is, in the manifest of its image.
+/// What says which application an image is.
 const SPIN_APPLICATION: &str = "application/vnd.fermyon.spin.application.v1+config";
 
 /// A published application.
@@ -30,10 +30,10 @@ impl Sources {
         let digest = repository.resolve(&version).await?.digest().clone();
         let manifest = repository.manifest(&digest).await?;
         let Ok(manifest) = ImageManifest::from_reader(&manifest[..]) else { return Ok(None) };
-        if manifest.config().media_type().to_string() != SPIN_APPLICATION {
-            return Ok(None);
-        }
-        let bytes = read_blob(&*repository, manifest.config(), MAX_INPUT_BYTES as u64).await?;
+        // Spin pushes it as a layer, and before its second version as the configuration.
+        let mut blobs = manifest.layers().iter().chain([manifest.config()]);
+        let Some(blob) = blobs.find(|blob| blob.media_type().as_ref() == SPIN_APPLICATION) else { return Ok(None) };
+        let bytes = read_blob(&*repository, blob, MAX_INPUT_BYTES as u64).await?;
         let text = String::from_utf8(bytes.to_vec()).with_context(|| format!("`{reference}` is not UTF-8"))?;
         let reference = match reference {
             Reference::Oci(oci) => format!("oci://{}/{}@{digest}", oci.registry, oci.repository),
