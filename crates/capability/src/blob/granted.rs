@@ -25,8 +25,8 @@ pub const PAGE_NAMES: usize = 1000;
 /// Objects that are removed in one call, at most.
 pub const DELETE_OBJECTS: usize = 1000;
 
-/// Uploads that one workload has open at once, at most: each has buffers.
-pub const UPLOADS: usize = 16;
+/// Uploads that one workload has open at once, at most: each has buffers, of 15 MiB if it goes to S3.
+pub const UPLOADS: usize = 8;
 
 /// Objects that one workload reads at once, at most: each is a file or a connection.
 const READS: usize = 64;

@@ -275,7 +275,7 @@ async fn uploads_and_readers_are_counted() {
         uploads.push(lent.put("c", "o", Attributes::default()).await.unwrap());
     }
     let error = lent.put("c", "o", Attributes::default()).await.unwrap_err();
-    assert_eq!(error.to_string(), "`17` uploads are too many; at most 16 go at once");
+    assert_eq!(error.to_string(), "`9` uploads are too many; at most 8 go at once");
     uploads.pop();
     put(&lent, "c", "o", "y".into()).await.unwrap();
 

@@ -12,13 +12,14 @@ use tokio::task::JoinSet;
 use super::{Bucket, lock, wire::allowance};
 use crate::blob::{BlobError, Upload, Written};
 
-/// Bytes of one part. S3 takes no less than 5 MiB, and no more than [`PARTS`] of them.
-pub(super) const PART_BYTES: usize = 8 << 20;
+/// Bytes of one part: the least that S3 takes, because so much of every upload is in memory, and as much for each of
+/// [`PARTS_AT_ONCE`].
+pub(super) const PART_BYTES: usize = 5 << 20;
 
 /// Parts of one upload that are on their way at once; another one is filled meanwhile.
 const PARTS_AT_ONCE: usize = 2;
 
-/// Parts of one upload, at most: so an object has no more than 78 GiB.
+/// Parts of one upload, at most: so an object has no more than 48 GiB.
 const PARTS: u64 = 10_000;
 
 pub(super) struct Writing {
