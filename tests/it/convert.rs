@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     guest, samara,
-    serving::{Apps, serve},
+    serving::{Apps, Serving, serve},
 };
 
 const SPIN: &str = r#"
@@ -64,6 +64,19 @@ fn a_folder_of_spin_is_served_and_what_is_lost_is_logged() {
     serving.answers("GET /admin", "", 404, "");
     serving.logs(&["WARN", "spin.toml", "`component.kit.ai_models[0]`", "some-model"]);
     serving.logs(&["WARN", "spin.toml", "it is held back"]);
+}
+
+#[test]
+fn a_running_host_is_given_an_app_by_its_spin_toml() {
+    let folder = Apps::new(&[("spin.toml", SPIN)]);
+    let token = folder.path("token");
+    let line = "serve --listen 127.0.0.1:0 --admin 127.0.0.1:0 --token-file";
+    let serving = Serving::start(&samara(line).arg(&token));
+    let put =
+        samara(&format!("apps --admin {} --token-file", serving.admin)).arg(&token).arg("put").arg(folder.folder());
+    let ran = put.run();
+    assert_eq!(ran.code, 0, "{ran}");
+    serving.answers("GET /api/some/where", "", 200, "Hello, WASI!");
 }
 
 #[test]
