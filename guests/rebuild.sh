@@ -28,6 +28,8 @@ spin7-hello  wasi_http  cargo wasm32-wasip2
 spin3-kit    wasi_http  cargo wasm32-wasip1
 spin7-kit    wasi_http  cargo wasm32-wasip2
 wasmcloud-kit wasi_http cargo wasm32-wasip2
+spin3-redis  spin_redis cargo wasm32-wasip1
+spin7-redis  spin_redis cargo wasm32-wasip2
 add          function   cargo wasm32-unknown-unknown
 shapes       function   cargo wasm32-wasip2
 kv-draft2    function   cargo wasm32-wasip2

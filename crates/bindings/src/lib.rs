@@ -240,6 +240,16 @@ pub mod spin3 {
         pub use spin::redis::redis::*;
     }
 
+    /// What a component that takes messages of `spin:redis@3.0.0` exports.
+    pub mod redis_trigger {
+        wasmtime::component::bindgen!({
+            path: "wit/spin-redis-3.wit",
+            world: "spin:redis/redis-trigger",
+            with: { "spin:redis/redis": super::redis::spin::redis::redis },
+            require_store_data_send: true,
+        });
+    }
+
     /// `spin:mqtt@3.0.0`.
     pub mod mqtt {
         wasmtime::component::bindgen!({

@@ -12,7 +12,7 @@ use std::{
 };
 
 use http_body_util::BodyExt;
-use samara_model::{Call, Command, Compile, Encoding, Function, Reply, Shape, Stdio, empty};
+use samara_model::{Call, Command, Compile, Encoding, Function, Message, Reply, Shape, Stdio, empty};
 use samara_runtime::{
     CallTrace, Definition, Runtime, Tier, Workload,
     trace::{MAX_TRACE_LINES, Values},
@@ -32,6 +32,8 @@ enum Asked {
     Get(&'static str),
     /// A function and its arguments as JSON.
     Function(&'static str, &'static str),
+    /// A message's subject and its body.
+    Message(&'static str, &'static str),
 }
 
 /// Contract, guest, and what is asked of it.
@@ -46,6 +48,9 @@ const LOGS: &[(&str, &str, Asked)] = &[
     ("wasi-http", "wasi_http/http-p3", Asked::Get("/headers")),
     ("wasi-http", "wasi_http/wstd-hello", Asked::Get("/")),
     ("wasi-http", "wasi_http/spin7-hello", Asked::Get("/")),
+    ("wasmcloud-messaging", "wasi_http/wasmcloud-kit", Asked::Message("orders.new", "apple")),
+    ("spin-redis", "spin_redis/spin3-redis", Asked::Message("orders", "apple")),
+    ("spin-redis", "spin_redis/spin7-redis", Asked::Message("orders", "apple")),
     ("function", "function/add", Asked::Function("add", "[20, 22]")),
     ("function", "function/shapes", Asked::Function("greet", r#"["bob"]"#)),
 ];
@@ -64,6 +69,9 @@ impl Asked {
                 payload: (*arguments).into(),
                 encoding: Encoding::Json,
             }),
+            Self::Message(subject, body) => {
+                Call::Message(Message { subject: (*subject).to_owned(), body: (*body).into(), ..Message::default() })
+            }
         }
     }
 
@@ -76,6 +84,7 @@ impl Asked {
             }
             Self::Get(path) => format!("GET {path}"),
             Self::Function(operation, arguments) => format!("{operation} {arguments}"),
+            Self::Message(subject, body) => format!("message {subject} {body}"),
         }
     }
 }
@@ -108,7 +117,7 @@ async fn record(tier: Tier, contract: &str, guest: &str, asked: &Asked) -> Strin
             let body = response.into_body().collect().await.expect("the body is whole").to_bytes();
             format!("{status}, {} bytes", body.len())
         }
-        Err(fault) => panic!("{guest}: {fault}"),
+        Err(fault) => format!("{fault}"),
     };
     // The guest may end after its reply.
     drop(workload);

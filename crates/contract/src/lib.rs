@@ -15,7 +15,13 @@ macro_rules! contracts {
     };
 }
 
-contracts! { wasi_http::WasiHttp, wasi_cli::WasiCli, function::PlainFunction }
+contracts! {
+    wasi_http::WasiHttp,
+    wasmcloud_messaging::WasmcloudMessaging,
+    spin_redis::SpinRedis,
+    wasi_cli::WasiCli,
+    function::PlainFunction,
+}
 
 #[cfg(test)]
 mod tests {

@@ -5,16 +5,18 @@
 //! answers with that interface's own "denied".
 //!
 //! One file here is one package of interfaces, one folder those of one SDK: `wasi_*` for the drafts of WASI, `spin/` for
-//! `fermyon:spin` and `spin:*`. Each is a codec: grants, limits and accounting are the capability's.
+//! `fermyon:spin` and `spin:*`, `wasmcloud/` for `wasmcloud:*`. Each is a codec: grants, limits and accounting are the capability's.
 
 use samara_inspect::Module;
 use samara_runtime::{CodeKind, Guest, LinkTarget};
 
 mod spin;
 mod view;
+mod wasi_blobstore;
 mod wasi_config;
 mod wasi_keyvalue;
 mod wasi_logging;
+mod wasmcloud;
 
 /// Links everything of WASI that the engine's authors implement, and what of it is ours.
 pub(crate) fn link(target: LinkTarget<'_>) -> wasmtime::Result<()> {
@@ -27,9 +29,11 @@ pub(crate) fn link(target: LinkTarget<'_>) -> wasmtime::Result<()> {
             wasmtime_wasi::p2::add_to_linker_async(linker)?;
             wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
             wasi_keyvalue::link(linker)?;
+            wasi_blobstore::link(linker)?;
             wasi_config::link(linker)?;
             wasi_logging::link(linker)?;
             spin::link(linker, concurrency)?;
+            wasmcloud::link(linker, concurrency)?;
             if concurrency {
                 wasmtime_wasi::p3::add_to_linker(linker)?;
                 wasmtime_wasi_http::p3::add_to_linker(linker)?;

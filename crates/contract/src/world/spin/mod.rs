@@ -11,6 +11,8 @@ use samara_runtime::Guest;
 use wasmtime::component::Linker;
 
 mod key_value;
+mod postgres;
+mod sqlite;
 #[cfg(test)]
 mod tests;
 mod variables;
@@ -18,5 +20,7 @@ mod variables;
 /// Links them; those with async functions only where the engine can run these.
 pub(super) fn link(linker: &mut Linker<Guest>, concurrency: bool) -> wasmtime::Result<()> {
     key_value::link(linker, concurrency)?;
+    postgres::link(linker, concurrency)?;
+    sqlite::link(linker, concurrency)?;
     variables::link(linker, concurrency)
 }

@@ -3,8 +3,12 @@
 
 use std::sync::Arc;
 
-use samara_capability::kv::{NoWorkloads, Store, open};
-use samara_model::{Capability, KvGrant, KvOperation, Shape, Tenant, full};
+use http_body_util::BodyExt as _;
+use samara_capability::{
+    kv::{NoWorkloads, Store, open},
+    sql,
+};
+use samara_model::{Capability, KvGrant, KvOperation, Shape, SqlGrant, Tenant, full};
 use samara_runtime::{Definition, Workload};
 
 use crate::testing::{get, http, load, request};
@@ -85,5 +89,40 @@ async fn variables_are_the_granted_values() {
         let bare = kit(guest, |_| {}).await;
         assert!(get(&bare, "/var/greeting").await.contains("ndefined"), "{guest}");
         assert_eq!(bare.authority().denials()[0].0.capability, Capability::Config, "{guest}");
+    }
+}
+
+#[tokio::test]
+async fn both_generations_ask_one_sqlite_database() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}", folder.path().join("orders.db").display());
+    let orders = sql::Store::open("orders", &Tenant::default(), &url, &Default::default()).await.unwrap();
+    let mut seen = Vec::new();
+    for guest in KITS {
+        let kit = kit(guest, |definition| {
+            definition.stores.sql.insert("orders".into(), orders.clone());
+            definition.grants.sql.insert("orders".into(), SqlGrant::default());
+        })
+        .await;
+        let ask = async |statement: &str| {
+            let call = request("POST", "/sqlite/orders", full(statement.to_owned()));
+            let response = http(&kit, call).await.unwrap();
+            let status = response.status().as_u16();
+            let body = response.into_body().collect().await.unwrap().to_bytes();
+            format!("{status} {}", String::from_utf8_lossy(&body).trim())
+        };
+        ask("CREATE TABLE IF NOT EXISTS orders (id INTEGER PRIMARY KEY, what TEXT, price REAL, raw BLOB)").await;
+        ask("INSERT INTO orders (what, price, raw) VALUES ('apple', 1.5, x'0102')").await;
+        seen.push(ask("SELECT count(*) AS n, min(what) AS what, max(price) AS price FROM orders").await);
+        assert_eq!(ask("SELECT raw, NULL AS none FROM orders LIMIT 1").await, "200 raw none\n[1, 2] null", "{guest}");
+        assert!(ask("SELECT * FROM nowhere").await.starts_with("500 "), "{guest}");
+        assert!(ask("ATTACH DATABASE '/etc/passwd' AS other").await.starts_with("500 "), "{guest}");
+    }
+    assert_eq!(seen, ["200 n what price\n1 apple 1.5", "200 n what price\n2 apple 1.5"]);
+    for guest in KITS {
+        let bare = kit(guest, |_| {}).await;
+        let answer = http(&bare, request("POST", "/sqlite/orders", full("SELECT 1"))).await.unwrap();
+        assert_eq!(answer.status(), 500, "{guest}");
+        assert_eq!(bare.authority().denials()[0].0.grant, "sql = [\"orders\"]", "{guest}");
     }
 }
