@@ -75,7 +75,7 @@ fn a_manifest_is_refused_with_its_line_and_the_fix() {
     refused(
         "",
         "[[trigger]]\nevery = \"30s\"\nfn = \"cart\"",
-        "`every` triggers are not in this version yet; remove it",
+        "this trigger starts command; name a function with `operation`, or another workload",
     );
     refused_whole("app.name = \"shop", "samara.toml:1:");
     refused_whole("workload.w.source = \"x\"", "samara.toml:1:1: the file has no `app`; write `[app]`");

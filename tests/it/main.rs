@@ -40,5 +40,6 @@ mod tidy;
 mod tiered;
 mod tls;
 mod traces;
+mod triggers;
 
 pub(crate) use process::{guest, guests, samara};

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use http::Method;
 
 use super::{
-    Folder, Host, LimitOverrides, ManifestErrors, Position, Problem, Rollout, Source, Update,
+    EventTrigger, Folder, Host, LimitOverrides, ManifestErrors, Position, Problem, Rollout, Source, Update, event,
     grants::{self, Given},
     outgoing,
     reader::{Item, Reader, Report, did_you_mean},
@@ -42,8 +42,10 @@ pub struct App {
     pub folders: Vec<Folder>,
     /// Its stores, in the order of the file.
     pub stores: Vec<Store>,
-    /// Its triggers, in the order of the file.
+    /// Its triggers by clients, in the order of the file.
     pub triggers: Vec<Trigger>,
+    /// Its triggers by times, messages and changes, in the order of the file.
+    pub events: Vec<EventTrigger>,
 }
 
 /// A `GET` that tells whether a version works: `/healthz`, or `shop.test/healthz` for a route of one host.
@@ -173,6 +175,7 @@ impl App {
             folders: Vec::new(),
             stores: Vec::new(),
             triggers: vec![trigger],
+            events: Vec::new(),
         }
     }
 
@@ -297,9 +300,14 @@ fn read(mut root: Reader<'_>, file: &Path) -> Option<App> {
     }
 
     let mut triggers = Vec::new();
+    let mut events = Vec::new();
     let mut routes = RouteTable::new();
     for item in root.take("trigger").and_then(|item| item.array("[[trigger]]")).into_iter().flatten() {
-        triggers.extend(read_trigger(&item, &workload_names, &mut routes));
+        match read_trigger(&item, &workload_names, &mut routes, &mut granted) {
+            Some(ReadTrigger::Http(trigger)) => triggers.push(trigger),
+            Some(ReadTrigger::Event(event)) => events.push(event),
+            None => {}
+        }
     }
     root.finish();
 
@@ -322,6 +330,7 @@ fn read(mut root: Reader<'_>, file: &Path) -> Option<App> {
         folders,
         stores,
         triggers,
+        events,
     })
 }
 
@@ -458,15 +467,32 @@ fn read_methods(item: &Item<'_>) -> Option<Vec<Method>> {
     Some(methods)
 }
 
-fn read_trigger(item: &Item<'_>, workloads: &[&str], routes: &mut RouteTable<u32>) -> Option<Trigger> {
+/// What a `[[trigger]]` is.
+enum ReadTrigger {
+    Http(Trigger),
+    Event(EventTrigger),
+}
+
+fn read_trigger<'a>(
+    item: &Item<'a>,
+    workloads: &[&str],
+    routes: &mut RouteTable<u32>,
+    stores: &mut Granted<'a>,
+) -> Option<ReadTrigger> {
     let mut reader = item.table("trigger", "[[trigger]]")?;
     let line = reader.line();
     let http = reader.take("http");
+    let event = event::read(&mut reader);
+    let kinds = usize::from(http.is_some()) + event.kinds.len();
     let target = reader.take("fn");
     let operation = reader.take("operation").and_then(|item| item.text("add")).map(str::to_owned);
     // A trigger of a kind that comes later is refused as such, not for lacking what this version's kinds need.
     let complete = !reader.waits();
-    if complete && http.is_none() {
+    if let (true, Some(last)) = (kinds > 1, event.kinds.last()) {
+        last.problem("this trigger has something else that starts it already; write one [[trigger]] for each");
+    }
+    stores.extend(event.store);
+    if complete && kinds == 0 {
         reader.problem("[[trigger]] has nothing that starts it; write `http = { path = \"/\" }`");
     }
     if complete && target.is_none() {
@@ -482,7 +508,9 @@ fn read_trigger(item: &Item<'_>, workloads: &[&str], routes: &mut RouteTable<u32
         }
         Some(name.to_owned())
     });
-    let http = http?;
+    let Some(http) = http else {
+        return Some(ReadTrigger::Event(EventTrigger { starts: event.starts?, target: target?, operation, line }));
+    };
     let mut reader = http.table("http", "http = { path = \"/\" }")?;
     let host = reader.take("host").and_then(|item| item.parse("shop.test", route::parse_host));
     let methods = reader.take("methods").and_then(|item| read_methods(&item)).unwrap_or_default();
@@ -492,5 +520,5 @@ fn read_trigger(item: &Item<'_>, workloads: &[&str], routes: &mut RouteTable<u32
     if let Err(conflict) = routes.insert(host.as_deref(), &methods, &path, line) {
         http.problem(format!("{conflict} in line {}; remove one", conflict.existing.value));
     }
-    Some(Trigger::Http { host, methods, path, target: target?, operation, line })
+    Some(ReadTrigger::Http(Trigger::Http { host, methods, path, target: target?, operation, line }))
 }

@@ -10,6 +10,7 @@
 
 mod app;
 mod artifacts;
+mod event;
 mod folder;
 mod grants;
 mod host;
@@ -33,6 +34,7 @@ pub use artifacts::{
     ArtifactSettings, MAX_ENTRIES_CEILING, MAX_EXPANSION_CEILING, MAX_LAYER_CEILING_BYTES, MAX_MODULE_CEILING_BYTES,
     MAX_UNPACKED_CEILING_BYTES, MAX_VERIFY_TIMEOUT,
 };
+pub use event::{EventTrigger, Overlap, Starts};
 pub use folder::Folder;
 pub use host::{
     BODY_TIMEOUT, HEADER_TIMEOUT, Host, HttpSettings, IDLE_TIMEOUT, LISTEN_ADMIN, LISTEN_HTTP, LISTEN_HTTPS, LogFormat,

@@ -21,9 +21,6 @@ const NOT_YET: &[NotYet] = &[
     key("fs", "quota", "quotas of folders (`quota`)"),
     key("trigger", "steps", "pipelines (`steps`)"),
     key("trigger", "response", "pipelines (`response`)"),
-    key("trigger", "every", "`every` triggers"),
-    key("trigger", "cron", "`cron` triggers"),
-    key("trigger", "subject", "`subject` triggers"),
     key("trigger", "admission", "`admission` triggers"),
 ];
 

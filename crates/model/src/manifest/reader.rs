@@ -213,6 +213,7 @@ impl<'a> Reader<'a> {
 }
 
 /// One value, with the key it belongs to.
+#[derive(Clone)]
 pub(super) struct Item<'a> {
     pub(super) report: &'a Report<'a>,
     place: &'static str,

@@ -6,7 +6,7 @@ use http::Method;
 
 use super::{
     App, CertificateFiles, ClientCertificates, Folder, Host, Http2Settings, LimitOverrides, LogFormat, MAX_ELEMENTS,
-    MAX_MANIFEST_BYTES, MAX_PROBLEMS, Trigger, provider_is_relative, resolve_provider,
+    MAX_MANIFEST_BYTES, MAX_PROBLEMS, Overlap, Starts, Trigger, provider_is_relative, resolve_provider,
 };
 use crate::{BlobOperation, KvOperation, Limits, SqlOperation, Tenant, ValueSource};
 
@@ -373,6 +373,36 @@ fn grants_of_stores_that_do_not_fit_say_what_would() {
 }
 
 #[test]
+fn triggers_without_a_client_say_what_starts_them() {
+    let app = app(r#"
+        app.name = "shop"
+        workload.w.source = "w.wasm"
+        store.carts.provider = "memory"
+        trigger = [
+            { every = "30s", fn = "w", operation = "reindex" },
+            { cron = "0 3 * * *", time_zone = "Europe/Berlin", overlap = 2, fn = "w" },
+            { subject = "orders.*", group = "w", acknowledge = true, tries = 3, dead_letter = "dead.orders", fn = "w" },
+            { watch = { store = "carts", prefix = "eu/" }, fn = "w" },
+        ]
+    "#);
+    let [every, cron, subject, watch] = &app.events[..] else { panic!("{:?}", app.events) };
+    let interval = Duration::from_secs(30);
+    assert_eq!(every.starts, Starts::Every { interval, overlap: Overlap::Skip });
+    assert_eq!(every.operation.as_deref(), Some("reindex"));
+    assert!(matches!(&cron.starts, Starts::Cron { overlap: Overlap::Allow(2), time_zone: Some(_), .. }));
+    assert_eq!((subject.store(), watch.store(), cron.store()), (Some(("default", true)), Some(("carts", false)), None));
+    refused_workload(
+        "[[trigger]]\nevery = \"30s\"\nsubject = \"a b\"\noverlap = \"never\"\nfn = \"w\"\n[[trigger]]\nwatch = \"cats\"\nfn = \"w\"",
+        &[
+            "6:11: `subject` in [[trigger]]: `a b` is not a subject: it has a space or a control character; write `orders.created`, `orders.*` or `orders.>`",
+            "6:11: `subject` in [[trigger]]: this trigger has something else that starts it already; write one [[trigger]] for each",
+            "7:11: `overlap` in [[trigger]]: `never` is no overlap; write `skip`, `queue`, or how many may run at once",
+            "10:9: `watch` in [[trigger]]: store `cats` is not declared; `[store.cats]` would declare it",
+        ],
+    );
+}
+
+#[test]
 fn what_comes_later_is_refused_by_name() {
     refused_workload(
         "source2 = 1\nupdate = \"poll:30s\"\ncompile = \"fast\"",
@@ -382,13 +412,7 @@ fn what_comes_later_is_refused_by_name() {
             "6:11: `compile` in [workload.w]: `fast` is no way to compile; write `optimized` or `tiered`",
         ],
     );
-    refused(
-        "[[trigger]]\ncron = \"0 3 * * *\"\nfn = \"w\"",
-        &[
-            "3:1: `cron` triggers are not in this version yet; remove it",
-            "4:6: `fn` in [[trigger]]: no workload `w` in this app; `[workload.w]` would declare it",
-        ],
-    );
+    refused("[[trigger]]\nsteps = []", &["3:1: pipelines (`steps`) are not in this version yet; remove it"]);
     refused("[[proxy]]\nlisten = 1", &["2:3: data planes (`[[proxy]]`) are not in this version yet; remove it"]);
 }
 

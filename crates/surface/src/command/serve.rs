@@ -170,6 +170,7 @@ impl ServeArgs {
             () = watched => {}
             () = deploy::follow_tags(&deployment) => {}
             () = deploy::await_stores(&deployment) => {}
+            () = deploy::run_triggers(&deployment) => {}
             ended = &mut served => return ended.map(|()| ExitCode::SUCCESS).map_err(Failure::Other),
             () = signals.next() => {}
         }

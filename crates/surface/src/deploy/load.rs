@@ -12,6 +12,7 @@ use samara_model::{
 use samara_runtime::{Definition, Quota, Runtime, Stores, Workload};
 
 use super::{
+    events::{self, VersionEvent},
     routes::{self, VersionRoute},
     stores::{AppStore, Opened},
     waiting::Waiting,
@@ -45,6 +46,8 @@ pub struct Version {
     pub folders: Vec<Folder>,
     /// Its routes, in the order of the manifest.
     pub routes: Vec<VersionRoute>,
+    /// What starts its workloads beside its routes.
+    pub(super) events: Vec<VersionEvent>,
     /// When it was loaded.
     pub loaded: SystemTime,
 }
@@ -87,7 +90,11 @@ impl Version {
                 .map_err(|why| anyhow!("{}: workload `{}`: {why}", place(&app, workload.line), workload.name))?;
             provenances.push(provenance);
             definition.compile = workload.compile.unwrap_or(compile);
-            let missing = definition.grants.stores().find_map(|(_, store)| opened.waiting.get_key_value(store));
+            let heard = app.events.iter().filter(|event| event.target == workload.name);
+            let heard = heard.filter_map(|event| Some(event.store()?.0));
+            let mut needed = definition.grants.stores().map(|(_, store)| store).chain(heard);
+            let missing = needed.find_map(|store| opened.waiting.get_key_value(store));
+            drop(needed);
             if let Some((store, why)) = missing {
                 let (id, limits) = (definition.id, definition.limits);
                 let absent = Waiting { id, store: store.clone(), why: why.clone(), limits };
@@ -127,8 +134,19 @@ impl Version {
             });
         }
         drop(by_name);
+        let mut events = Vec::new();
+        for event in &app.events {
+            let at = || format!("{}: trigger of workload `{}`", place(&app, event.line), event.target);
+            let Some(settings) = app.workloads.iter().find(|workload| workload.name == event.target) else {
+                return Err(anyhow!("a folder answers requests alone").context(at()));
+            };
+            // Who waits is started by nothing.
+            let Some(workload) = workloads.iter().find(|workload| *workload.id.name == *event.target) else { continue };
+            let event = VersionEvent::new(runtime, workload, &settings.args, event, &opened.held);
+            events.push(event.with_context(at)?);
+        }
         let (stores, loaded) = (opened.held, SystemTime::now());
-        Ok(Self { revision: 0, app, workloads, waiting, provenances, stores, folders, routes, loaded })
+        Ok(Self { revision: 0, app, workloads, waiting, provenances, stores, folders, routes, events, loaded })
     }
 
     /// Whose version it is.
@@ -226,7 +244,13 @@ fn define(
 ) -> anyhow::Result<Definition> {
     // A trigger that names a function wants one, whatever else the module could do.
     let as_function = |trigger: &Trigger| matches!(trigger, Trigger::Http { target, operation: Some(_), .. } if *target == workload.name);
-    let shapes = if app.triggers.iter().any(as_function) { vec![Shape::Function] } else { ROUTED.to_vec() };
+    let routed = |trigger: &Trigger| matches!(trigger, Trigger::Http { target, .. } if *target == workload.name);
+    let event = app.events.iter().find(|event| event.target == workload.name);
+    let shapes = match event {
+        _ if app.triggers.iter().any(as_function) => vec![Shape::Function],
+        Some(event) if !app.triggers.iter().any(routed) => events::shapes(event).to_vec(),
+        _ => ROUTED.to_vec(),
+    };
     let limits: Limits = workload.effective_limits(ceiling);
     Ok(Definition {
         id: workload_id(app, &workload.name),

@@ -8,6 +8,7 @@
 //! ceilings, stores that nobody declares, two apps that claim one route, a canary that fails.
 
 mod deployed;
+mod events;
 mod follow;
 mod foreign;
 mod link;
@@ -28,6 +29,7 @@ use anyhow::{Context, anyhow, bail};
 use samara_model::manifest::{App, Host};
 
 pub use deployed::{Deployed, FULL_WEIGHT, MAX_VERSIONS, RefusedVersion, Share};
+pub use events::run_triggers;
 pub use follow::Follow;
 pub use foreign::{ReadManifest, is_manifest, options_of_environment};
 pub use load::Version;

@@ -171,6 +171,16 @@ impl AppStore {
         [kv, blob, sql, messaging].into_iter().flatten().collect()
     }
 
+    /// The bus it is open as.
+    pub(super) fn bus(&self) -> Option<&messaging::Store> {
+        self.messaging.get()
+    }
+
+    /// The key-value store it is open as.
+    pub(super) fn key_value(&self) -> Option<&kv::Store> {
+        self.kv.get()
+    }
+
     fn place(&self) -> Place {
         self.linked.lock().clone().unwrap_or_else(|| self.declared.clone())
     }
@@ -418,17 +428,20 @@ impl<T: ?Sized> Shelf<T> {
     }
 }
 
-/// What the workloads of an app are granted a store as.
+/// What the workloads of an app are granted a store as, and its triggers listen to.
 fn wanted(app: &App, store: &str) -> BTreeSet<Capability> {
     let granted = app.workloads.iter().flat_map(|workload| workload.grants.stores());
-    granted.filter(|(_, name)| *name == store).map(|(capability, _)| capability).collect()
+    let heard = app.events.iter().filter_map(|event| event.store());
+    let heard = heard.map(|(name, bus)| (if bus { Capability::Messaging } else { Capability::Kv }, name));
+    granted.chain(heard).filter(|(_, name)| *name == store).map(|(capability, _)| capability).collect()
 }
 
-/// The bus that is there without being declared, if somebody is granted it.
+/// The bus that is there without being declared, if somebody is granted it or listens to it.
 fn default_bus(app: &App) -> Option<manifest::Store> {
     let declared = app.stores.iter().any(|store| store.name == DEFAULT_BUS);
     let granted = app.workloads.iter().any(|workload| workload.grants.messaging.contains_key(DEFAULT_BUS));
-    (granted && !declared).then(|| manifest::Store {
+    let heard = app.events.iter().filter_map(|event| event.store()).any(|heard| heard == (DEFAULT_BUS, true));
+    ((granted || heard) && !declared).then(|| manifest::Store {
         name: DEFAULT_BUS.to_owned(),
         provider: "memory".to_owned(),
         settings: toml::Table::new(),
