@@ -285,7 +285,7 @@ fn tags_that_move_drop_no_request() {
         }
     };
     thread::scope(|scope| {
-        let clients: Vec<_> = (0..4).map(|_| scope.spawn(clients)).collect();
+        let clients: Vec<_> = (0..2).map(|_| scope.spawn(clients)).collect();
         let moves = std::panic::AssertUnwindSafe(|| {
             for version in 1..=MOVES {
                 push(version);

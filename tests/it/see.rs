@@ -157,12 +157,15 @@ fn a_running_workload_is_profiled_and_one_that_is_not_there_is_told() {
         "#,
     );
     let (admin, http) = (serving.admin, serving.http);
-    let busy = std::thread::spawn(move || crate::serving::send(http, "GET /spin?rounds=0", &[], b""));
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("out.cpuprofile");
     let profile = |of: &str| samara(&format!("profile {of} --seconds 1 --admin {admin} --output")).arg(&file);
     let ran = profile("shop/lines").run();
-    assert_eq!(ran.code, 0, "{ran}");
+    assert!(ran.code == 0 && ran.stderr.contains("nothing of default/shop/lines ran in these 1 s;"), "{ran}");
+    assert_eq!(profiled(&std::fs::read(&file).unwrap()).1, 0);
+    let busy = std::thread::spawn(move || crate::serving::send(http, "GET /spin?rounds=0", &[], b""));
+    let ran = profile("shop/lines").run();
+    assert!(ran.code == 0 && !ran.stderr.contains("nothing of"), "{ran}");
     let (names, samples) = profiled(&std::fs::read(&file).unwrap());
     assert!(names.contains("lines::work") && names.contains("\"url\":\"lines.wasm\""), "{names}");
     assert!(samples > 20 && samples <= 1200, "about one a millisecond: {samples}");

@@ -86,7 +86,7 @@ impl ProfileArgs {
             // Whoever does not read it sees an empty profile.
             drop(writeln!(
                 stderr,
-                "nothing of {path} ran in these {} seconds; send it requests meanwhile, or look for longer: `--seconds`",
+                "nothing of {path} ran in these {} s; send it requests meanwhile, or look for longer: `--seconds`",
                 self.seconds
             ));
         }

@@ -14,7 +14,7 @@ use std::{
 use samara_artifact::{Error, Reference};
 use samara_model::{
     AppId,
-    manifest::{App, Update},
+    manifest::{App, MIN_POLL, Update},
 };
 use tokio::task::JoinSet;
 
@@ -23,6 +23,8 @@ use crate::source;
 
 /// The time between two looks at what is due.
 const LOOK: Duration = Duration::from_millis(250);
+/// The same while nothing follows a tag: as long as the most eager workload, should one come, waits before its first look.
+const IDLE_LOOK: Duration = MIN_POLL;
 /// Apps whose tags are asked for at once; more wait.
 const MAX_AT_ONCE: usize = 16;
 /// A digest that was refused is tried again after so many intervals at most.
@@ -57,7 +59,7 @@ pub async fn follow_tags(deployment: &Arc<Deployment>) {
     let mut looks: JoinSet<(AppId, Looked)> = JoinSet::new();
     loop {
         tokio::select! {
-            () = tokio::time::sleep(LOOK) => {}
+            () = tokio::time::sleep(if followed.is_empty() { IDLE_LOOK } else { LOOK }) => {}
             Some(Ok((id, looked))) = looks.join_next() => {
                 if let Some(one) = followed.get_mut(&id) {
                     one.told(&id, looked, deployment);
@@ -65,6 +67,9 @@ pub async fn follow_tags(deployment: &Arc<Deployment>) {
             }
         }
         let following = deployment.following();
+        if following.is_empty() && followed.is_empty() {
+            continue;
+        }
         followed.retain(|id, _| following.iter().any(|(other, _)| other == id));
         for (id, version) in following {
             let Some(interval) = interval(&version.app) else { continue };
