@@ -62,7 +62,7 @@ pub(super) fn read(file: &Path, options: &Options) -> anyhow::Result<ReadManifes
 /// Everything that is wrong in it.
 pub(super) fn of_text(text: String, file: &Path, options: &Options) -> anyhow::Result<ReadManifest> {
     // Ours are written in one language; of the others' languages nothing is ours.
-    let maybe_own = !file.extension().is_some_and(|extension| extension != "toml");
+    let maybe_own = file.extension().is_none_or(|extension| extension == "toml");
     let is_own = maybe_own && samara_import::detect(&text).is_none();
     if is_own || file.file_name().is_some_and(|name| name == OWN_NAME) {
         let app = App::parse(&text, file)?;

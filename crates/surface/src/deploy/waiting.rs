@@ -82,7 +82,7 @@ pub async fn await_stores(deployment: &Arc<Deployment>) {
                 Ok(true) => tracing::info!(app = %id, "the stores it waited for are there"),
                 Ok(false) => {}
                 Err(refused) => {
-                    tracing::error!(app = %id, "its stores are there, and still it is not loaded: {refused}")
+                    tracing::error!(app = %id, "its stores are there, and still it is not loaded: {refused}");
                 }
             }
             due.pause = (due.pause * 2).min(MAX_PAUSE);
