@@ -2,9 +2,12 @@
 //!
 //! Names are as Spin has them: a lower-case letter, then lower-case letters, digits and single underscores between them.
 
+use std::sync::Arc;
+
 use samara_bindings::{spin1, spin2, spin3};
-use samara_model::{Capability, Grants};
-use samara_runtime::Guest;
+use samara_capability::{config::Config, secrets::Secrets};
+use samara_model::Capability;
+use samara_runtime::{Authority, Guest};
 use wasmtime::component::{Accessor, Linker};
 
 use crate::world::view::{View, Views, view};
@@ -28,17 +31,18 @@ enum Missing {
     Undefined,
 }
 
-/// The value of a variable.
-fn variable(guest: &Guest, name: &str) -> Result<String, Missing> {
+/// The value of a variable: a configuration value, else a secret.
+async fn variable(authority: Arc<Authority>, name: &str) -> Result<String, Missing> {
     check_name(name).map_err(Missing::Name)?;
-    let authority = guest.authority();
-    if let Some(value) = authority.grants.config.get(name) {
-        return Ok(value.clone());
+    let has_secrets = authority.grants.has(Capability::Secrets);
+    // Who is granted neither leaves the denial of the first.
+    if (authority.grants.has(Capability::Config) || !has_secrets)
+        && let Ok(Some(value)) = authority.config().get(name).await
+    {
+        return Ok(value.to_string());
     }
-    if !authority.grants.has(Capability::Config) {
-        // One denial for all names: which one a guest asks for is its own text, and it may ask for very many.
-        let grant = Grants::example(Capability::Config).to_owned();
-        authority.deny(Capability::Config, "variables".to_owned(), grant);
+    if has_secrets && let Ok(Some(secret)) = authority.secrets().get(name).await {
+        return String::from_utf8(secret.expose().to_vec()).map_err(|_| Missing::Undefined);
     }
     Err(Missing::Undefined)
 }
@@ -62,7 +66,7 @@ fn check_name(name: &str) -> Result<(), &'static str> {
 impl spin2::variables::Host for View<'_> {
     async fn get(&mut self, name: String) -> wasmtime::Result<Result<String, spin2::variables::Error>> {
         use spin2::variables::Error;
-        Ok(variable(self.0, &name).map_err(|missing| match missing {
+        Ok(variable(Arc::clone(self.0.authority()), &name).await.map_err(|missing| match missing {
             Missing::Name(why) => Error::InvalidName(why.to_owned()),
             Missing::Undefined => Error::Undefined(format!("no provider resolved {name:?}")),
         }))
@@ -77,8 +81,8 @@ impl<U> spin3::variables::HostWithStore<U> for Views {
         name: String,
     ) -> wasmtime::Result<Result<String, spin3::variables::Error>> {
         use spin3::variables::Error;
-        let value = accessor.with(|mut access| variable(access.get().0, &name));
-        Ok(value.map_err(|missing| match missing {
+        let authority = accessor.with(|mut access| Arc::clone(access.get().0.authority()));
+        Ok(variable(authority, &name).await.map_err(|missing| match missing {
             Missing::Name(why) => Error::InvalidName(why.to_owned()),
             Missing::Undefined => Error::Undefined(format!("no provider resolved {name:?}")),
         }))
@@ -88,7 +92,7 @@ impl<U> spin3::variables::HostWithStore<U> for Views {
 impl spin1::config::Host for View<'_> {
     async fn get_config(&mut self, key: String) -> wasmtime::Result<Result<String, spin1::config::Error>> {
         use spin1::config::Error;
-        Ok(variable(self.0, &key).map_err(|missing| match missing {
+        Ok(variable(Arc::clone(self.0.authority()), &key).await.map_err(|missing| match missing {
             Missing::Name(why) => Error::InvalidKey(why.to_owned()),
             Missing::Undefined => Error::Provider(format!("no provider resolved {key:?}")),
         }))
