@@ -206,11 +206,13 @@ pub(super) fn answer(terms: &Terms, until: Instant) -> (Rows, Sink) {
 
 impl Sink {
     /// Tells the columns: the statement was accepted and answers.
+    #[cfg(any(test, feature = "postgres"))]
     pub(super) async fn head(&self, columns: Arc<[Column]>) -> Result<(), SqlError> {
         self.send(Message::Head(columns)).await
     }
 
     /// Adds a row; waits while the reader is behind.
+    #[cfg(any(test, feature = "postgres"))]
     pub(super) async fn row(&mut self, row: Row) -> Result<(), SqlError> {
         match self.add(row)? {
             Some(page) => self.send(Message::Page(page)).await,
@@ -219,6 +221,7 @@ impl Sink {
     }
 
     /// The statement has ended, well or not.
+    #[cfg(any(test, feature = "postgres"))]
     pub(super) async fn finish(mut self, done: Result<Done, SqlError>) {
         let told = async {
             let done = done?;
@@ -286,6 +289,7 @@ impl Sink {
         }
     }
 
+    #[cfg(any(test, feature = "postgres"))]
     async fn send(&self, message: Message) -> Result<(), SqlError> {
         let sent = timeout_at(self.stop.until, self.messages.send(message)).await;
         sent.map_err(|_| self.stop.timed_out())?.map_err(|_| interrupted())
