@@ -29,7 +29,7 @@ impl Ready for Release2 {
         let message = Message2 { subject, body: body.into(), reply_to };
         let handled = handler.wasmcloud_messaging_handler().call_handle_message(&mut *store, &message).await?;
         trace::from_guest(format_args!("{handled:?}"));
-        handled.map_err(failed)?;
+        handled.map_err(|why| failed(&why))?;
         reply.send(Reply::Message(None));
         *instance = Some(Box::new(handler));
         Ok(After::Keep)
@@ -48,7 +48,7 @@ impl Ready for Release3 {
             .run_concurrent(async |store| handler.wasmcloud_messaging_handler().call_handle_message(store, message).await)
             .await??;
         trace::from_guest(format_args!("{handled:?}"));
-        handled.map_err(|error| failed(format!("{error:?}")))?;
+        handled.map_err(|error| failed(&format!("{error:?}")))?;
         reply.send(Reply::Message(None));
         // Tasks of the guest may still be running in this store.
         Ok(After::Discard)
@@ -63,7 +63,7 @@ fn message(call: Call) -> Result<Message, Failure> {
 }
 
 /// What a guest said of a message that it did not handle. Its words may be long, and go to a log.
-fn failed(why: String) -> Failure {
+fn failed(why: &str) -> Failure {
     const SAID_CHARACTERS: usize = 512;
     let why: String = why.chars().take(SAID_CHARACTERS).collect();
     Fault::Guest(format!("it did not handle the message: {why}")).into()

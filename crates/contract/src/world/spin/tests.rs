@@ -42,8 +42,8 @@ async fn both_generations_count_in_one_store() {
             counted += 1;
             assert_eq!(get(&kit, &format!("/count/{name}/visits")).await, format!("200 {counted}"), "{guest}");
         }
-        assert_eq!(send(&kit, "PUT", &format!("/kv/carts/{}", counted), "x").await, 200);
-        assert_eq!(send(&kit, "HEAD", &format!("/kv/carts/{}", counted), "").await, 200);
+        assert_eq!(send(&kit, "PUT", &format!("/kv/carts/{counted}"), "x").await, 200);
+        assert_eq!(send(&kit, "HEAD", &format!("/kv/carts/{counted}"), "").await, 200);
         assert_eq!(send(&kit, "DELETE", "/kv/carts/none", "").await, 200);
         assert_eq!(get(&kit, "/kv/carts/none").await, "404 nothing there");
     }

@@ -198,6 +198,7 @@ fn small(value: Value) -> Option<i32> {
     whole_number(value).and_then(narrow)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the shape of its siblings, which consume it")]
 fn whole_number(value: Value) -> Option<i64> {
     if let Value::Integer(number) = value { Some(number) } else { None }
 }
