@@ -61,7 +61,8 @@ impl<'a> Settings<'a> {
         }
     }
 
-    fn text(&self, name: &str, example: &str) -> Result<Option<&'a str>, KvError> {
+    /// Text, if it is there.
+    pub(super) fn text(&self, name: &str, example: &str) -> Result<Option<&'a str>, KvError> {
         match self.table.get(name) {
             None => Ok(None),
             Some(toml::Value::String(text)) => Ok(Some(text)),

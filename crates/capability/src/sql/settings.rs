@@ -50,6 +50,14 @@ impl<'a> Settings<'a> {
         value.as_bool().ok_or_else(|| wrong(name, &value, "`true` or `false`"))
     }
 
+    /// A credential, named by where it is: `env:NAME` or `file:PATH`.
+    #[cfg(feature = "postgres")]
+    pub(super) async fn secret(&mut self, name: &'a str) -> Result<Option<crate::secrets::Secret>, SqlError> {
+        let named: toml::Table = self.take(name).map(|value| (name.to_owned(), value)).into_iter().collect();
+        let secret = crate::secrets::setting(&named, name).await;
+        secret.map_err(|error| SqlError::Configuration(error.to_string()))
+    }
+
     /// Text, if it is there.
     #[cfg(feature = "postgres")]
     pub(super) fn text(&mut self, name: &'a str) -> Result<Option<String>, SqlError> {

@@ -19,6 +19,8 @@ mod servers;
 
 #[cfg(feature = "external-tests")]
 mod blob;
+#[cfg(feature = "external-tests")]
+mod credentials;
 mod folder;
 #[cfg(feature = "external-tests")]
 mod messaging;

@@ -6,7 +6,8 @@
 //!
 //! One connection carries the requests of all calls, [`IN_FLIGHT`] at once; it comes back by itself. A write that was under
 //! way when it broke may have happened. Changes are told over a second connection, which is made for the first watcher.
-//! Scripts name keys of several hash slots: a cluster is not supported. The one setting is `timeout`.
+//! Scripts name keys of several hash slots: a cluster is not supported. The settings are `timeout`,
+//! and `user` and `password` (`"env:NAME"` or `"file:PATH"`) for a URL without them.
 
 use std::{
     fmt,
@@ -17,7 +18,8 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use redis::{
-    Client, Cmd, ErrorKind, FromRedisValue, IntoConnectionInfo, RedisError, Script, ScriptInvocation, Value,
+    Client, Cmd, ConnectionInfo, ErrorKind, FromRedisValue, IntoConnectionInfo, RedisError, Script, ScriptInvocation,
+    Value,
     aio::{ConnectionManager, ConnectionManagerConfig},
 };
 
@@ -25,6 +27,8 @@ use super::{
     Entry, Increment, KeyValue, KvError, Opener, Page, Provider, Swap, Usage, Watch, milliseconds,
     settings::{Settings, TIMEOUT},
 };
+
+use crate::secrets::{self, Secret, SecretError};
 
 mod changes;
 mod scripts;
@@ -62,9 +66,13 @@ impl Provider for Redis {
     }
 
     async fn open(&self, url: &str, settings: &toml::Table, _: &dyn Opener) -> Result<Arc<dyn KeyValue>, KvError> {
-        let timeout = Settings::new(self.0, settings, &["timeout"])?.duration("timeout", TIMEOUT)?;
+        let known = ["password", "timeout", "user"];
+        let timeout = Settings::new(self.0, settings, &known)?.duration("timeout", TIMEOUT)?;
         let place: Arc<str> = crate::without_credentials(url).into();
-        let parsed = url.into_connection_info().and_then(Client::open);
+        let user = Settings::new(self.0, settings, &known)?.text("user", "a name such as \"samara\"")?;
+        let refused = |error: SecretError| KvError::Configuration(error.to_string());
+        let password = secrets::setting(settings, "password").await.map_err(refused)?;
+        let parsed = url.into_connection_info().and_then(|info| Client::open(login(info, user, password.as_ref())));
         // The library's own words may repeat parts of the URL.
         let wrong =
             |_| KvError::Configuration(format!("`{place}` is no URL of Redis; write `redis://HOST:PORT/DATABASE`"));
@@ -90,6 +98,19 @@ impl Provider for Redis {
         tokio::spawn(sweeping(Arc::downgrade(&store)));
         Ok(store)
     }
+}
+
+/// The credentials of the settings over those of the URL.
+fn login(info: ConnectionInfo, user: Option<&str>, password: Option<&Secret>) -> ConnectionInfo {
+    let mut login = info.redis_settings().clone();
+    if let Some(user) = user {
+        login = login.set_username(user);
+    }
+    // Redis takes any bytes and the client text alone; what is none is no password that anybody could have given it.
+    if let Some(password) = password.and_then(Secret::expose_text) {
+        login = login.set_password(password);
+    }
+    info.set_redis_settings(login)
 }
 
 /// The server, and how long it may take.
@@ -119,7 +140,9 @@ impl Server {
             || matches!(error.code(), Some("NOAUTH" | "WRONGPASS" | "NOPERM"));
         if refused {
             // Without the server's words: some repeat what they were sent.
-            return KvError::Configuration(format!("`{place}` does not accept the user or password; correct its URL"));
+            return KvError::Configuration(format!(
+                "`{place}` does not accept the user or password; correct its URL, or `user` and `password`"
+            ));
         }
         KvError::Backend(format!("`{place}`: {error}"))
     }

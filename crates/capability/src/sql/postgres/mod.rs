@@ -1,4 +1,5 @@
-//! SQL provider on a PostgreSQL server (`postgres://user:password@host/database`, also `postgresql:`).
+//! SQL provider on a PostgreSQL server (`postgres://user@host/database`, also `postgresql:`). The password is in the URL or,
+//! better, where the setting `password` says (`password = "env:SHOP_DB_PASSWORD"`).
 //!
 //! Statements run on a pool of connections, each as a transaction of its own. A statement that may only read runs in a
 //! transaction that the server keeps from writing. A statement that is dropped or over its time is cancelled on the server.
@@ -65,6 +66,7 @@ impl Provider for Postgres {
         let connections = settings.number("connections", CONNECTIONS, MOST_CONNECTIONS)?;
         let timeout = settings.duration("timeout", TIMEOUT)?;
         let separate = settings.flag("separate", true)?;
+        let password = settings.secret("password").await?;
         let authority = settings.text("ca")?.map(PathBuf::from);
         settings.end()?;
         let place: Arc<str> = without_credentials(url).into();
@@ -73,6 +75,9 @@ impl Provider for Postgres {
             SqlError::Configuration(format!("`{place}` {why}; write `postgres://user:password@host/database`"))
         };
         let mut config: Config = url.parse().map_err(|_| wrong("is not a URL of PostgreSQL"))?;
+        if let Some(password) = password {
+            config.password(password.expose());
+        }
         if config.get_hosts().is_empty() {
             return Err(wrong("names no server"));
         }
