@@ -28,8 +28,9 @@ use tokio::time::{Instant, sleep};
 use super::{Bus, INBOX, header_map, received};
 use crate::messaging::{Delivery, Message, MessagingError, Receipt, Verdict, queue::Queue, settings::Settings};
 
-/// The default of `max`.
-const MAX_BYTES: u64 = 256 << 20;
+/// The default of `max`. The server sets that much aside for each tenant, and takes no more tenants when its disk is given
+/// away.
+const MAX_BYTES: u64 = 64 << 20;
 
 /// The default of `keep`: a week.
 const KEEP: Duration = Duration::from_secs(7 * 86_400);
