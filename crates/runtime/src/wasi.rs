@@ -3,8 +3,9 @@
 //! An ungranted context costs a few allocations: no environment, no folders, every socket refused, output as log lines.
 
 use std::{
+    hash::{BuildHasher as _, RandomState},
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, LazyLock},
     task::{Context, Poll, ready},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -91,45 +92,61 @@ pub(crate) fn context(
         builder.allow_ip_name_lookup(false).allow_tcp(false).allow_udp(false);
     }
     if let Some(resolution) = grants.clock {
-        builder
-            .wall_clock(CoarseWall(resolution))
-            .monotonic_clock(CoarseMonotonic { start: Instant::now(), resolution });
+        let coarse = Coarse { resolution, jitter: grants.clock_jitter.min(resolution) };
+        builder.wall_clock(CoarseWall(coarse)).monotonic_clock(CoarseMonotonic { start: Instant::now(), coarse });
     }
     builder.max_random_size(MAX_RANDOM_BYTES);
     Ok(builder.build_p1())
 }
 
-/// A wall clock rounded down, so that a guest cannot time its neighbours.
-struct CoarseWall(Duration);
+/// Ticks that are told no finer than this, and each perhaps late, so that a guest cannot time its neighbours.
+#[derive(Clone, Copy)]
+struct Coarse {
+    resolution: Duration,
+    /// How late a tick may be, at most; no more than the resolution, or ticks would be out of order.
+    jitter: Duration,
+}
+
+impl Coarse {
+    /// A time as it is told. How late a tick is depends on the tick alone: whoever asks again learns nothing.
+    fn told(self, time: Duration) -> Duration {
+        static SEED: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+        let (time, step) = (time.as_nanos(), self.resolution.as_nanos().max(1));
+        let mut tick = time - time % step;
+        let late = self.jitter.as_nanos();
+        if late > 0 && time - tick < u128::from(SEED.hash_one(tick)) % (late + 1) {
+            tick = tick.saturating_sub(step);
+        }
+        Duration::from_nanos(u64::try_from(tick).unwrap_or(u64::MAX))
+    }
+}
+
+/// A wall clock of such ticks.
+struct CoarseWall(Coarse);
 
 impl HostWallClock for CoarseWall {
     fn resolution(&self) -> Duration {
-        self.0
+        self.0.resolution
     }
 
     fn now(&self) -> Duration {
-        coarse(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(), self.0)
+        self.0.told(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
     }
 }
 
 struct CoarseMonotonic {
     start: Instant,
-    resolution: Duration,
+    coarse: Coarse,
 }
 
 impl HostMonotonicClock for CoarseMonotonic {
     fn resolution(&self) -> u64 {
-        u64::try_from(self.resolution.as_nanos()).unwrap_or(u64::MAX)
+        u64::try_from(self.coarse.resolution.as_nanos()).unwrap_or(u64::MAX)
     }
 
     fn now(&self) -> u64 {
-        u64::try_from(coarse(self.start.elapsed(), self.resolution).as_nanos()).unwrap_or(u64::MAX)
+        u64::try_from(self.coarse.told(self.start.elapsed()).as_nanos()).unwrap_or(u64::MAX)
     }
-}
-
-fn coarse(time: Duration, resolution: Duration) -> Duration {
-    let (time, step) = (time.as_nanos(), resolution.as_nanos().max(1));
-    Duration::from_nanos(u64::try_from(time - time % step).unwrap_or(u64::MAX))
 }
 
 /// Output that becomes log lines: it never blocks, because what is over the rate is dropped and counted.
@@ -318,8 +335,24 @@ mod tests {
 
     #[test]
     fn a_coarse_clock_rounds_down() {
-        let millisecond = Duration::from_millis(1);
-        assert_eq!(coarse(Duration::from_micros(2_999), millisecond), Duration::from_millis(2));
-        assert_eq!(coarse(Duration::from_micros(2_999), Duration::ZERO), Duration::from_micros(2_999));
+        let told = |resolution| Coarse { resolution, jitter: Duration::ZERO }.told(Duration::from_micros(2_999));
+        assert_eq!(told(Duration::from_millis(1)), Duration::from_millis(2));
+        assert_eq!(told(Duration::ZERO), Duration::from_micros(2_999));
+    }
+
+    #[test]
+    fn jitter_tells_ticks_late_and_never_backwards() {
+        let step = Duration::from_millis(1);
+        let clock = Coarse { resolution: step, jitter: step };
+        let (mut before, mut late) = (Duration::ZERO, 0);
+        for micros in (0..1_000_000).step_by(7) {
+            let time = Duration::from_micros(micros);
+            let told = clock.told(time);
+            assert!(told >= before && told <= time && time - told < step * 2, "{time:?} is told as {told:?}");
+            assert_eq!(told, clock.told(time), "asking again tells nothing");
+            late += u32::from(time - told >= step);
+            before = told;
+        }
+        assert!(late > 1_000, "some ticks are told late: {late}");
     }
 }
