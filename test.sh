@@ -61,6 +61,18 @@ build_interop_guests() {
     command -v redis-server >/dev/null || install_packages redis-server || return 1
     command -v nats-server >/dev/null || install_packages nats-server || return 1
     [ -d /usr/lib/postgresql ] || install_packages postgresql || return 1
+    if ! command -v moto_server >/dev/null; then
+        local moto=$SAMARA_INTEROP_DIR/tools/moto
+        if [ ! -d "$moto" ]; then
+            say "installing moto from PyPI, which answers as S3 does"
+            python3 -m pip install --quiet --disable-pip-version-check --target "$moto.partial" 'moto[server]==5.*' || return 1
+            # Where pip installs into a folder, its programs do not find what is beside them.
+            printf '#!/bin/sh\nPYTHONPATH=%s exec python3 -m moto.server "$@"\n' "$moto" >"$moto.partial/moto_server"
+            chmod +x "$moto.partial/moto_server"
+            mv "$moto.partial" "$moto"
+        fi
+        export PATH=$moto:$PATH
+    fi
     guests/interop.sh "$SAMARA_INTEROP_DIR"
 }
 
