@@ -87,7 +87,7 @@ impl Provider for Nats {
         let client = connect(&servers, &server).await?;
         let mut context = jetstream::new(client.clone());
         // Longer than ours, which says what was waited for.
-        context.set_timeout(timeout * 2);
+        context.set_timeout(timeout.saturating_mul(2));
         let stream = server.in_time(bucket_stream(&context, &server, bucket, replicas)).await?;
         let store = Arc::new_cyclic(|this: &Weak<Bucket>| Bucket {
             changes: Changes::new(this.clone()),
@@ -123,7 +123,7 @@ async fn connect(servers: &[ServerAddr], server: &Server) -> Result<Client, KvEr
     let mut options = ConnectOptions::new()
         .name("samara")
         .connection_timeout(server.timeout)
-        .request_timeout(Some(server.timeout * 2))
+        .request_timeout(Some(server.timeout.saturating_mul(2)))
         .ping_interval(server.timeout);
     // The client does not look at what stands before the `@` itself.
     if let Some((user, password)) = servers.iter().find_map(|one| Some((one.username()?, one.password()))) {
