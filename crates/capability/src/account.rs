@@ -6,12 +6,18 @@
 //! up to the bytes that were moved in between; within that the account is left as it is. So an account that was exact stays
 //! exact, and any other comes within that distance of the truth.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+/// How far below nothing an account may be. What is removed is counted out at once, what was written only when its write has
+/// answered: whoever removes in between is first. Clamped at nothing the difference would be lost; without a bound, removing
+/// what another process wrote would be credit for writing more than the limit.
+const DEBT_BYTES: i64 = 64 << 20;
 
 /// Bytes in one share of a store.
 #[derive(Debug, Default)]
 pub(crate) struct Account {
-    bytes: AtomicU64,
+    /// Below zero for moments, down to [`DEBT_BYTES`].
+    bytes: AtomicI64,
     /// Sum of all that was ever counted in or out.
     moved: AtomicU64,
 }
@@ -36,17 +42,17 @@ impl Measuring {
 impl Account {
     /// An account of a share that holds `bytes` already.
     pub(crate) fn of(bytes: u64) -> Self {
-        Self { bytes: AtomicU64::new(bytes), moved: AtomicU64::new(0) }
+        Self { bytes: AtomicI64::new(signed(bytes)), moved: AtomicU64::new(0) }
     }
 
     /// What the share holds, with what is reserved for writes in flight.
     pub(crate) fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::Acquire)
+        u64::try_from(self.bytes.load(Ordering::Acquire)).unwrap_or(0)
     }
 
     /// Counts `bytes` in before they are written, if the sum stays within `limit`.
     pub(crate) fn reserve(&self, bytes: u64, limit: u64) -> bool {
-        let grown = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= limit);
+        let grown = |used: i64| used.checked_add(signed(bytes)).filter(|sum| *sum <= signed(limit));
         // First what moves, then what is there: a measurement in between takes it for uncertain, never for settled.
         self.moved.fetch_add(bytes, Ordering::AcqRel);
         self.bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, grown).is_ok()
@@ -69,15 +75,32 @@ impl Account {
     }
 
     fn change(&self, add: u64, take: u64) {
-        let changed = |used: u64| Some(used.saturating_add(add).saturating_sub(take));
+        let changed = |used: i64| Some(used.saturating_add(signed(add)).saturating_sub(signed(take)).max(-DEBT_BYTES));
         // The closure never refuses.
         let _ = self.bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, changed);
     }
 }
 
+/// A number of bytes that may go below zero; no share has more than fit.
+fn signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_counted_out_before_it_is_counted_in_is_not_lost() {
+        let account = Account::default();
+        account.release(100);
+        assert_eq!(account.bytes(), 0);
+        account.add_and_take(150, 0);
+        assert_eq!(account.bytes(), 50);
+        account.release(u64::MAX);
+        assert!(account.reserve(DEBT_BYTES as u64, 0), "no credit but for so much");
+        assert!(!account.reserve(1, 0));
+    }
 
     #[test]
     fn measuring_corrects_what_others_did_and_nothing_else() {

@@ -273,6 +273,22 @@ impl Blob for Shared {
         Ok(target.put(to.object.to_owned(), Arc::new(content)))
     }
 
+    /// In one step, so that nothing is counted twice or lost by whoever writes or removes either name meanwhile.
+    async fn rename(&self, from: Place<'_>, to: Place<'_>) -> Result<Written, BlobError> {
+        let mut containers = self.containers.write();
+        if !containers.contains_key(to.container) {
+            return Err(BlobError::no_such_container(to.container));
+        }
+        let source = containers.get_mut(from.container).ok_or_else(|| BlobError::no_such_container(from.container))?;
+        if from == to {
+            let content = source.objects.get(from.object).ok_or_else(|| BlobError::no_such_object(from.object))?;
+            return Ok(Written { bytes: content.info.bytes, replaced: Some(content.info.bytes) });
+        }
+        let content = source.objects.remove(from.object).ok_or_else(|| BlobError::no_such_object(from.object))?;
+        let target = containers.get_mut(to.container).ok_or_else(|| BlobError::no_such_container(to.container))?;
+        Ok(target.put(to.object.to_owned(), content))
+    }
+
     async fn usage(&self, prefix: &str) -> Result<Usage, BlobError> {
         let containers = self.containers.read();
         let under = containers.range::<str, _>((Bound::Included(prefix), Bound::Unbounded));

@@ -144,6 +144,9 @@ impl StorageBackend for Plugged {
         let mut state = self.disk.state.lock();
         self.powered()?;
         let at = usize::try_from(offset).unwrap();
+        // A file grows by what is written behind its end; after a cut it may be shorter than its own header says.
+        let end = (at + data.len()).max(state.now.len());
+        state.now.resize(end, 0);
         state.now[at..at + data.len()].copy_from_slice(data);
         for sector in at / SECTOR..=(at + data.len().max(1) - 1) / SECTOR {
             state.dirty.insert(sector, ());
