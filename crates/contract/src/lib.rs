@@ -5,6 +5,7 @@
 
 use samara_runtime::Contract;
 
+mod message;
 mod world;
 
 macro_rules! contracts {

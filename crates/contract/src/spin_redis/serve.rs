@@ -5,8 +5,10 @@ use samara_bindings::{
     spin1::redis_trigger::{RedisTrigger as Trigger1, RedisTriggerPre as Pre1},
     spin3::redis_trigger::RedisTriggerPre as Pre3,
 };
-use samara_model::{Call, Fault, Message, Reply};
+use samara_model::{Call, Message, Reply};
 use samara_runtime::{After, Failure, Guest, Live, Ready, ReplyTo, instantiating, trace};
+
+use crate::message::{failed, message};
 
 /// A guest of `fermyon:spin`.
 pub(super) struct Release1(pub(super) Pre1<Guest>);
@@ -50,18 +52,4 @@ impl Ready for Release3 {
         // Tasks of the guest may still be running in this store.
         Ok(After::Discard)
     }
-}
-
-fn message(call: Call) -> Result<Message, Failure> {
-    let Call::Message(message) = call else {
-        return Err(Fault::Host("a contract of messages was given another shape of call".into()).into());
-    };
-    Ok(message)
-}
-
-/// What a guest said of a message that it did not handle. Its words may be long, and go to a log.
-fn failed(why: &str) -> Failure {
-    const SAID_CHARACTERS: usize = 512;
-    let why: String = why.chars().take(SAID_CHARACTERS).collect();
-    Fault::Guest(format!("it did not handle the message: {why}")).into()
 }
