@@ -185,7 +185,7 @@ async fn urls_that_are_none_say_what_to_write() {
         let error = opened(url, "timeout = \"300ms\"").await.unwrap_err().to_string();
         assert!(!error.contains("s3cret"), "{error}");
     }
-    assert!(opened("redis://127.0.0.1", "pool = 3").await.unwrap_err().to_string().contains("it has `timeout`"));
+    assert!(opened("redis://127.0.0.1", "pool = 3").await.unwrap_err().to_string().contains("`timeout`"));
     assert!(opened("redis://127.0.0.1", "timeout = \"0s\"").await.is_err());
 }
 
