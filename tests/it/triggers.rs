@@ -45,6 +45,36 @@ fn times_and_changes_call_workloads() {
     serving.logs(&["denied", "shop/watcher", "key-value store `set`"]);
 }
 
+/// A component of wasmCloud publishes, one of Spin's handles, and what that one fails is taken by wasmCloud's again.
+const POST: &str = r#"
+    app.name = "post"
+    store.bus.provider = "memory"
+    store.kept.provider = "memory"
+    workload.front = { source = "{wasmcloud-kit}", grants = { messaging = { store = "bus", publish = ["orders.*"] }, kv = ["kept"] } }
+    workload.mailer = { source = "{spin7-redis}", grants = { kv = ["kept"] } }
+    workload.undertaker = { source = "{wasmcloud-kit}", grants = { kv = ["kept"] } }
+    trigger = [
+        { http = { path = "/*rest" }, fn = "front" },
+        { subject = "orders.*", store = "bus", group = "mailers", acknowledge = true, tries = 2, dead_letter = "lost.orders", fn = "mailer" },
+        { subject = "lost.*", store = "bus", fn = "undertaker" },
+    ]
+"#;
+
+#[test]
+fn messages_call_workloads_and_what_fails_goes_to_its_dead_letter() {
+    let serving = serve_app(POST);
+    let kept = |key: &str| serving.request(&format!("GET /kv/kept/{key}"), &[], "").body;
+    // The subscription may not be there yet when the first message is sent.
+    let handled = || {
+        serving.answers("POST /publish/orders.new", "apple", 200, "");
+        kept("last") == "apple"
+    };
+    assert!(eventually(handled), "{}", serving.log());
+    serving.answers("POST /publish/orders.new", "fail", 200, "");
+    assert!(eventually(|| kept("lost.orders") == "fail"), "{}", serving.log());
+    serving.answers("POST /publish/elsewhere", "x", 502, "would allow it");
+}
+
 #[test]
 fn triggers_end_with_the_version_that_has_them() {
     let host = Operated::start("", &[("shop.toml", SHOP)]);
