@@ -4,8 +4,8 @@
 //! `fermyon:spin@2.0.0` the SDKs 2 to 5, `spin:*` the later ones, whose functions are async.
 //!
 //! A store is found by its label, `default` being the only granted one; a variable is a `config` value or a secret of that
-//! name. An SDK imports all of these whether the guest uses them or not: all are linked, and what is not granted answers
-//! with the interface's own error.
+//! name. An SDK imports whole worlds whether the guest uses them or not: what is not granted answers with the interface's own
+//! error. `redis`, `mysql`, `mqtt` and `llm` are left to the runtime's stubs for what this host does not provide.
 
 use samara_runtime::Guest;
 use wasmtime::component::Linker;
