@@ -71,6 +71,7 @@ fn every_file_of_the_console_is_served_under_its_policy() {
 fn the_api_says_what_the_console_shows() {
     let serving = serve_app(APP);
     serving.answers("GET /", "", 200, "Hello");
+    serving.settled();
     let json = |path: &str| -> serde_json::Value {
         let response = get(&serving, path, &[]);
         serde_json::from_str(&response.body).unwrap_or_else(|error| panic!("{path}: {error}: {response:?}"))

@@ -49,6 +49,7 @@ fn a_folder_is_a_workload_beside_guests() {
     // What is written shows at once, and counts as calls do.
     fs::write(public.join("new.txt"), "new").unwrap();
     serving.answers("GET /new.txt", "", 200, "new");
+    serving.settled();
     let labels = r#"tenant="default",app="shop",workload="page""#;
     assert_eq!(serving.metric(&format!("samara_calls_total{{{labels},outcome=\"ok\"}}")), 6.0);
     assert_eq!(serving.metric(&format!("samara_calls_total{{{labels},outcome=\"caller\"}}")), 6.0);

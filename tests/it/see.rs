@@ -95,6 +95,7 @@ fn the_workloads_of_a_running_host_are_shown_live() {
     serving.answers("GET /", "", 200, "Hello");
     serving.answers("POST /echo", "12345", 200, "12345");
     serving.answers("GET /fall?depth=0", "", 502, "failed");
+    serving.settled();
     let admin = serving.admin;
     let top = |options: &str| samara(&format!("top --admin {admin} --interval 100ms {options}")).run();
 
@@ -121,6 +122,7 @@ fn the_workloads_of_a_running_host_are_shown_live() {
 fn bytes_and_kept_instances_are_counted_per_workload() {
     let serving = serve("--reuse 5 {http-echo}");
     serving.answers("POST /echo", "12345", 200, "12345");
+    serving.settled();
     let labels = r#"{tenant="default",app="http-echo",workload="http-echo"}"#;
     let metric = |name: &str| serving.metric(&format!("{name}{labels}"));
     assert_eq!((metric("samara_call_bytes_in_total"), metric("samara_call_bytes_out_total")), (5.0, 5.0));

@@ -203,8 +203,12 @@ fn each_call_has_an_instance_of_its_own_unless_reuse_is_asked_for() {
         serving.answers("GET /count", "", 200, "1");
     }
     let serving = serve("--reuse 3 {http-echo}");
-    let counts: Vec<_> = (0..4).map(|_| serving.request("GET /count", &[], "").body.trim().to_owned()).collect();
-    assert_eq!(counts, ["1", "2", "3", "1"]);
+    let kept = r#"samara_instances_kept{tenant="default",app="http-echo",workload="http-echo"}"#;
+    for (count, left) in [("1", 1.0), ("2", 1.0), ("3", 0.0), ("1", 1.0)] {
+        assert_eq!(serving.request("GET /count", &[], "").body.trim(), count);
+        serving.settled();
+        assert!(eventually(|| serving.metric(kept) == left), "an instance waits for its next call");
+    }
 }
 
 #[test]

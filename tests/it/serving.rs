@@ -167,9 +167,20 @@ impl Serving {
         assert!(found, "no log line has all of {parts:?}\n{}", self.log());
     }
 
+    fn metrics(&self) -> String {
+        request(self.admin, "GET /metrics", &[], b"").unwrap().body
+    }
+
+    /// Waits until every call has been booked, which a client may be ahead of by the end of its answer.
+    #[track_caller]
+    pub(crate) fn settled(&self) {
+        let busy = |line: &&str| line.starts_with("samara_calls_in_flight{") && !line.ends_with(" 0");
+        assert!(eventually(|| self.metrics().lines().find(busy).is_none()), "a call does not end\n{}", self.log());
+    }
+
     /// The value of one metric, 0 if it is not there.
     pub(crate) fn metric(&self, name: &str) -> f64 {
-        let page = request(self.admin, "GET /metrics", &[], b"").unwrap().body;
+        let page = self.metrics();
         let found = page.lines().find_map(|line| line.strip_prefix(name).and_then(|rest| rest.strip_prefix(' ')));
         found.map_or(0.0, |value| value.parse().unwrap())
     }

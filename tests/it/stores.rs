@@ -49,6 +49,7 @@ fn what_an_app_used_is_told_and_suffices_as_its_grants() {
     use_it();
     use_it();
     host.serving.request("GET /fetch?url=http://example.com/", &[], "");
+    host.serving.settled();
 
     let ran = asked(&host, "inspect --usage shop");
     for part in

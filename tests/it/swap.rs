@@ -136,6 +136,7 @@ fn apps_come_and_go_beside_others() {
         list.as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap().to_owned()).collect()
     };
     assert_eq!(names(&host.gets("GET /v1/apps", "", 200)), ["math", "shop"]);
+    host.serving.settled();
     let workloads = host.gets("GET /v1/workloads", "", 200);
     let add = &workloads[0];
     assert_eq!((add["app"].as_str(), add["contract"].as_str()), (Some("math"), Some("function")), "{workloads}");

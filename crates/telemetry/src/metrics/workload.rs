@@ -5,7 +5,10 @@
 
 use std::{
     array, fmt,
-    sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed},
+    sync::atomic::{
+        AtomicI64, AtomicU64, AtomicUsize,
+        Ordering::{Acquire, Relaxed, Release},
+    },
     time::Duration,
 };
 
@@ -136,8 +139,9 @@ impl WorkloadMetrics {
 
     /// A call that had started ended. One that never got its turn is counted by [`Self::refused`].
     pub fn ended(&self, outcome: &Outcome) {
-        self.shard().in_flight.fetch_sub(1, Relaxed);
         self.refused(outcome);
+        // Last: a call that is no longer in flight has been counted.
+        self.shard().in_flight.fetch_sub(1, Release);
     }
 
     /// A call has run for so long that it went on in the lane.
@@ -202,12 +206,14 @@ impl WorkloadMetrics {
     pub fn totals(&self) -> WorkloadTotals {
         let sum = |field: fn(&Shard) -> &AtomicU64| self.shards.iter().map(|s| field(s).load(Relaxed)).sum();
         let level = |field: fn(&Shard) -> &AtomicI64| {
-            let level: i64 = self.shards.iter().map(|s| field(s).load(Relaxed)).sum();
+            let level: i64 = self.shards.iter().map(|s| field(s).load(Acquire)).sum();
             u64::try_from(level).unwrap_or(0)
         };
         let at = |field: fn(&Shard) -> &[AtomicU64], index: usize| {
             self.shards.iter().filter_map(|s| field(s).get(index)).map(|n| n.load(Relaxed)).sum()
         };
+        // First: what was in flight and is not has been counted by now.
+        let in_flight = level(|s| &s.in_flight);
         WorkloadTotals {
             outcomes: array::from_fn(|i| at(|s| &s.outcomes, i)),
             latency_buckets: array::from_fn(|i| at(|s| &s.buckets, i)),
@@ -216,7 +222,7 @@ impl WorkloadMetrics {
             memory_bytes_max: self.shards.iter().map(|s| s.memory_bytes_max.load(Relaxed)).max().unwrap_or(0),
             queue_depth: level(|s| &s.queue_depth),
             queue_wait: Duration::from_nanos(sum(|s| &s.queue_nanos)),
-            in_flight: level(|s| &s.in_flight),
+            in_flight,
             kept: level(|s| &s.kept),
             long_calls: self.long_calls.load(Relaxed),
             bytes_in: sum(|s| &s.bytes_in),
