@@ -162,6 +162,16 @@ fn a_link_that_does_not_open_changes_nothing() {
         let body = serde_json::json!({ "provider": provider }).to_string();
         host.refuses("PUT /v1/apps/default/shop/stores/visits", &body, 422, &[says]);
     }
+    let body = r#"{"provider": "redis://127.0.0.1:1", "settings": {"password": "file:./password"}}"#;
+    host.refuses("PUT /v1/apps/default/shop/stores/visits", body, 422, &["`./password` is a relative path"]);
+    let elsewhere = counter("grants.kv = [\"visits\"]").replace("\"memory\"", "\"redb:./visits.redb\"");
+    let elsewhere = with_guests(&elsewhere.replace("\"shop\"", "\"other\""));
+    host.refuses(
+        "PUT /v1/apps/default/other",
+        &elsewhere,
+        422,
+        &["`./visits.redb` is a relative path", "?base=/folder"],
+    );
     host.refuses(
         "PUT /v1/apps/default/shop/stores/other",
         r#"{"provider": "memory"}"#,
@@ -212,12 +222,31 @@ fn who_needs_a_server_that_is_down_waits_and_the_others_serve() {
     host.serving.answers("GET /other/hello", "", 200, "");
 
     link(&host, "memory");
-    let ready = || request(host.serving.admin, "GET /readyz/default/shop", &[], b"").unwrap().status == 200;
-    assert!(eventually(ready), "{}", host.serving.log());
     host.serving.answers("POST /kv-incr/visits/clicks", "", 200, "1");
     host.serving.answers("GET /hello", "", 200, "");
     let shown = host.gets("GET /v1/apps", "", 200).to_string() + &host.serving.log();
     assert!(!shown.contains("hunter2"), "{shown}");
+}
+
+#[cfg(feature = "external-tests")]
+#[test]
+fn who_waits_for_a_server_serves_when_it_is_there() {
+    let address = closed_address();
+    let manifest = counter("grants.kv = [\"visits\"]").replace("\"memory\"", &format!("\"redis://{address}\""));
+    let host = Operated::start("", &[("shop.toml", &manifest)]);
+    host.serving.answers("GET /kv/visits/clicks", "", 503, "");
+    let data = tempfile::tempdir().unwrap();
+    let mut server = std::process::Command::new("redis-server")
+        .args(["--save", "", "--bind", &address.ip().to_string(), "--port", &address.port().to_string(), "--dir"])
+        .arg(data.path())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .expect("redis-server is there; `apt-get install redis-server`");
+    let serves = eventually(|| host.serving.request("POST /kv-incr/visits/clicks", &[], "").status == 200);
+    let log = host.serving.log();
+    server.kill().unwrap();
+    server.wait().unwrap();
+    assert!(serves && log.contains("the stores it waited for are there"), "{log}");
 }
 
 /// How often the app did an operation.

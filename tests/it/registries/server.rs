@@ -75,6 +75,7 @@ impl Registry {
             if registry.child.try_wait().unwrap().is_some() || Instant::now() > end {
                 return None;
             }
+            #[expect(clippy::disallowed_methods, reason = "a thread of the test waits for another process")]
             thread::sleep(Duration::from_millis(20));
         }
         Some(registry)

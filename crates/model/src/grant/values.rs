@@ -2,12 +2,7 @@
 //!
 //! These say places, never values: what is read there is kept by the capabilities.
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    path::{Path, PathBuf},
-    str::FromStr,
-};
+use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr};
 
 use super::ParseGrantError;
 
@@ -23,11 +18,11 @@ pub enum ValueSource {
 }
 
 impl ValueSource {
-    /// Makes a relative path relative to a folder.
-    pub fn resolve(&mut self, folder: &Path) {
+    /// The path, if it is one.
+    pub fn path_mut(&mut self) -> Option<&mut PathBuf> {
         match self {
-            Self::Environment(_) => {}
-            Self::File(path) | Self::Directory(path) => *path = folder.join(&path),
+            Self::Environment(_) => None,
+            Self::File(path) | Self::Directory(path) => Some(path),
         }
     }
 }
@@ -86,9 +81,6 @@ mod tests {
         for text in ["env:API_KEY", "file:./key", "dir:/etc/secrets"] {
             assert_eq!(text.parse::<ValueSource>().map(|source| source.to_string()), Ok(text.to_owned()));
         }
-        let mut source: ValueSource = "file:./key".parse().unwrap();
-        source.resolve(Path::new("/apps/shop"));
-        assert_eq!(source, ValueSource::File("/apps/shop/./key".into()));
     }
 
     #[test]

@@ -1,13 +1,16 @@
 //! An app's `samara.toml`: its workloads, the stores they use and the triggers that start them.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use http::Method;
 
 use super::{
     EventTrigger, Folder, Host, LimitOverrides, ManifestErrors, Position, Problem, Rollout, Source, Update, event,
     grants::{self, Given},
-    outgoing,
+    outgoing, provider,
     reader::{Item, Reader, Report, did_you_mean},
     rollout,
 };
@@ -89,7 +92,7 @@ pub struct Workload {
 }
 
 /// A provider opened under a name.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Store {
     /// The name workloads are granted it by.
     pub name: String,
@@ -99,6 +102,16 @@ pub struct Store {
     pub settings: toml::Table,
     /// The line of its header.
     pub line: u32,
+}
+
+impl fmt::Debug for Store {
+    /// Without what may be credentials: of the provider its scheme, of the settings their names.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = self.provider.split(':').next();
+        let settings: Vec<_> = self.settings.keys().collect();
+        let mut store = f.debug_struct("Store");
+        store.field("name", &self.name).field("scheme", &scheme).field("settings", &settings).finish_non_exhaustive()
+    }
 }
 
 /// What starts a workload.
@@ -181,30 +194,28 @@ impl App {
 
     /// Makes every relative path of the manifest relative to `folder`, the one that holds the manifest.
     pub fn resolve_paths(&mut self, folder: &Path) {
-        let resolve = |path: &mut PathBuf| *path = folder.join(&path);
-        self.trust.resolve_paths(folder);
-        for workload in &mut self.workloads {
-            workload.source.resolve(folder);
-            workload.grants.config_sources.iter_mut().for_each(|source| source.resolve(folder));
-            outgoing::resolve(&mut workload.grants.http, folder);
-            workload.grants.fs.iter_mut().for_each(|grant| resolve(&mut grant.host));
-            let secrets = &mut workload.grants.secrets;
-            secrets.values.values_mut().chain(&mut secrets.sources).for_each(|source| source.resolve(folder));
+        self.workloads.iter_mut().for_each(|workload| workload.source.resolve(folder));
+        self.each_path(&mut |path| *path = folder.join(&path));
+    }
+
+    /// The paths, those of sources left out, that do not say all of themselves.
+    pub fn relative_paths(&self) -> Vec<PathBuf> {
+        let mut relative = Vec::new();
+        self.clone().each_path(&mut |path| relative.extend(path.is_relative().then(|| path.clone())));
+        relative
+    }
+
+    /// Every path but those of sources, which are URLs as often.
+    fn each_path(&mut self, visit: &mut dyn FnMut(&mut PathBuf)) {
+        self.trust.paths_mut().for_each(&mut *visit);
+        for Grants { config_sources, http, fs, secrets, .. } in self.workloads.iter_mut().map(|w| &mut w.grants) {
+            let values = config_sources.iter_mut().chain(secrets.values.values_mut()).chain(&mut secrets.sources);
+            values.chain(outgoing::sources_mut(http)).filter_map(ValueSource::path_mut).for_each(&mut *visit);
+            fs.iter_mut().for_each(|grant| visit(&mut grant.host));
         }
-        for served in &mut self.folders {
-            resolve(&mut served.path);
-        }
+        self.folders.iter_mut().for_each(|served| visit(&mut served.path));
         for store in &mut self.stores {
-            store.provider = resolve_provider(&store.provider, folder);
-            // Credentials and certificates in files: `password = "file:./password"`.
-            for (_, value) in &mut store.settings {
-                if let toml::Value::String(text) = value
-                    && let Ok(mut source) = text.parse::<ValueSource>()
-                {
-                    source.resolve(folder);
-                    *text = source.to_string();
-                }
-            }
+            provider::each_path(&mut store.provider, &mut store.settings, visit);
         }
     }
 
@@ -231,31 +242,6 @@ impl App {
             }
         }
         if problems.is_empty() { Ok(()) } else { Err(ManifestErrors { problems }) }
-    }
-}
-
-/// Providers whose URL is a path, whether or not it begins with `./`.
-const FILE_SCHEMES: &[&str] = &["redb", "fs", "sqlite"];
-
-/// The relative path in a provider's URL, and the scheme before it: `redb:./carts.redb`, but neither `workload:carts` nor
-/// `sqlite::memory:`.
-fn relative_path(provider: &str) -> Option<(&str, &str)> {
-    let (scheme, path) = provider.split_once(':')?;
-    let says_so = path.starts_with("./") || path.starts_with("../");
-    let is_path = FILE_SCHEMES.contains(&scheme) && !path.is_empty() && !path.starts_with(['/', ':']);
-    (says_so || is_path).then_some((scheme, path))
-}
-
-/// Whether a provider's URL is a path that does not say all of itself.
-pub fn provider_is_relative(provider: &str) -> bool {
-    relative_path(provider).is_some()
-}
-
-/// A provider's URL, its path being relative to a folder if it is relative at all.
-pub fn resolve_provider(provider: &str, folder: &Path) -> String {
-    match relative_path(provider) {
-        Some((scheme, path)) => format!("{scheme}:{}", folder.join(path).display()),
-        None => provider.to_owned(),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::reader::{Item, Reader};
-use crate::{DEFAULT_BUS, SubjectPattern, check_subject, parse_duration};
+use crate::{Capability, DEFAULT_BUS, SubjectPattern, check_subject, parse_duration};
 
 /// What starts a workload without being asked by a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,11 +76,11 @@ pub enum Overlap {
 }
 
 impl EventTrigger {
-    /// The store it needs, and whether that is a bus.
-    pub fn store(&self) -> Option<(&str, bool)> {
+    /// The store it needs, and as what.
+    pub fn store(&self) -> Option<(Capability, &str)> {
         match &self.starts {
-            Starts::Subject { store, .. } => Some((store, true)),
-            Starts::Watch { store, .. } => Some((store, false)),
+            Starts::Subject { store, .. } => Some((Capability::Messaging, store)),
+            Starts::Watch { store, .. } => Some((Capability::Kv, store)),
             Starts::Every { .. } | Starts::Cron { .. } => None,
         }
     }

@@ -18,6 +18,7 @@ mod http2;
 mod limits;
 mod not_yet;
 mod outgoing;
+mod provider;
 mod reader;
 mod registry;
 mod rollout;
@@ -29,7 +30,7 @@ mod trust;
 
 use std::{fmt, path::PathBuf};
 
-pub use app::{App, Canary, Store, Trigger, Workload, provider_is_relative, resolve_provider};
+pub use app::{App, Canary, Store, Trigger, Workload};
 pub use artifacts::{
     ArtifactSettings, MAX_ENTRIES_CEILING, MAX_EXPANSION_CEILING, MAX_LAYER_CEILING_BYTES, MAX_MODULE_CEILING_BYTES,
     MAX_UNPACKED_CEILING_BYTES, MAX_VERIFY_TIMEOUT,
@@ -42,6 +43,7 @@ pub use host::{
 };
 pub use http2::Http2Settings;
 pub use limits::{LimitOver, LimitOverrides};
+pub use provider::{path_address, relative_path, resolve_provider};
 pub use reader::{MAX_ELEMENTS, MAX_MANIFEST_BYTES, MAX_PROBLEMS};
 pub use registry::check_host;
 pub use rollout::Rollout;

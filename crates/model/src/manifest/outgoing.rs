@@ -110,13 +110,10 @@ fn pool(item: &Item<'_>) -> Option<HttpPool> {
     Some(HttpPool { connections, idle, idle_time })
 }
 
-/// Makes the relative paths of a grant relative to a folder.
-pub(super) fn resolve(grant: &mut HttpGrant, folder: &std::path::Path) {
-    for rule in &mut grant.headers {
-        for piece in &mut rule.value.pieces {
-            if let crate::HeaderPiece::Source(source @ (ValueSource::File(_) | ValueSource::Directory(_))) = piece {
-                source.resolve(folder);
-            }
-        }
-    }
+/// Where the values of a grant's headers are read.
+pub(super) fn sources_mut(grant: &mut HttpGrant) -> impl Iterator<Item = &mut ValueSource> {
+    grant.headers.iter_mut().flat_map(|rule| &mut rule.value.pieces).filter_map(|piece| match piece {
+        crate::HeaderPiece::Source(source) => Some(source),
+        _ => None,
+    })
 }

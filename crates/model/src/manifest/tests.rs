@@ -6,9 +6,9 @@ use http::Method;
 
 use super::{
     App, CertificateFiles, ClientCertificates, Folder, Host, Http2Settings, LimitOverrides, LogFormat, MAX_ELEMENTS,
-    MAX_MANIFEST_BYTES, MAX_PROBLEMS, Overlap, Starts, Trigger, provider_is_relative, resolve_provider,
+    MAX_MANIFEST_BYTES, MAX_PROBLEMS, Overlap, Starts, Trigger,
 };
-use crate::{BlobOperation, KvOperation, Limits, SqlOperation, Tenant, ValueSource};
+use crate::{BlobOperation, Capability, KvOperation, Limits, SqlOperation, Tenant, ValueSource};
 
 /// Every key of an app manifest that this version reads.
 const SHOP: &str = r#"
@@ -320,25 +320,6 @@ fn an_unknown_key_is_refused_with_the_nearest() {
 }
 
 #[test]
-fn a_providers_path_is_told_from_what_is_none() {
-    for (provider, resolved) in [
-        ("redb:./carts.redb", "redb:/apps/shop/./carts.redb"),
-        ("redb:carts.redb", "redb:/apps/shop/carts.redb"),
-        ("fs:../data", "fs:/apps/shop/../data"),
-        ("other:./x", "other:/apps/shop/./x"),
-        ("redb:/data/carts.redb", "redb:/data/carts.redb"),
-        ("sqlite::memory:", "sqlite::memory:"),
-        ("sqlite:", "sqlite:"),
-        ("workload:carts", "workload:carts"),
-        ("redis://cache:6379/0", "redis://cache:6379/0"),
-        ("memory", "memory"),
-    ] {
-        assert_eq!(resolve_provider(provider, Path::new("/apps/shop")), resolved);
-        assert_eq!(provider_is_relative(provider), resolved != provider, "{provider}");
-    }
-}
-
-#[test]
 fn grants_of_stores_that_do_not_fit_say_what_would() {
     let declared = "`[store.x]` would declare it";
     refused_workload(
@@ -390,7 +371,10 @@ fn triggers_without_a_client_say_what_starts_them() {
     assert_eq!(every.starts, Starts::Every { interval, overlap: Overlap::Skip });
     assert_eq!(every.operation.as_deref(), Some("reindex"));
     assert!(matches!(&cron.starts, Starts::Cron { overlap: Overlap::Allow(2), time_zone: Some(_), .. }));
-    assert_eq!((subject.store(), watch.store(), cron.store()), (Some(("default", true)), Some(("carts", false)), None));
+    assert_eq!(
+        (subject.store(), watch.store(), cron.store()),
+        (Some((Capability::Messaging, "default")), Some((Capability::Kv, "carts")), None)
+    );
     refused_workload(
         "[[trigger]]\nevery = \"30s\"\nsubject = \"a b\"\noverlap = \"never\"\nfn = \"w\"\n[[trigger]]\nwatch = \"cats\"\nfn = \"w\"",
         &[

@@ -39,8 +39,12 @@ impl TrustPolicy {
 
     /// Makes every relative path relative to `folder`, the one that holds the file.
     pub fn resolve_paths(&mut self, folder: &Path) {
-        self.terms.resolve_paths(folder);
-        self.rules.iter_mut().for_each(|rule| rule.terms.resolve_paths(folder));
+        self.paths_mut().for_each(|path| *path = folder.join(&path));
+    }
+
+    pub(super) fn paths_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        let of_rules = self.rules.iter_mut().flat_map(|rule| rule.terms.paths_mut());
+        self.terms.paths_mut().chain(of_rules)
     }
 
     /// Reads `[trust]` to its end.
@@ -64,9 +68,8 @@ impl TrustPolicy {
 }
 
 impl TrustTerms {
-    fn resolve_paths(&mut self, folder: &Path) {
-        let files = self.keys.iter_mut().chain(&mut self.signature_keys).chain(&mut self.trusted_root);
-        files.for_each(|path| *path = folder.join(&*path));
+    fn paths_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        self.keys.iter_mut().chain(&mut self.signature_keys).chain(&mut self.trusted_root)
     }
 }
 

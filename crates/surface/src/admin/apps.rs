@@ -107,6 +107,12 @@ fn manifest(admin: &Admin, id: &AppId, text: &str, base: Option<PathBuf>) -> Res
                     folder.name
                 )));
             }
+            if let Some(path) = app.relative_paths().first() {
+                return Err(wrong(format!(
+                    "`{}` is a relative path; say with `?base=/folder` what it is relative to",
+                    path.display()
+                )));
+            }
             app.resolve_paths(Path::new("/"));
         }
     }

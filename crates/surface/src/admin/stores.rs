@@ -26,13 +26,15 @@ pub(super) async fn usage(asked: Asked) -> Answer {
     let main = deployed.main().ok_or_else(none)?;
     let metrics = &asked.admin.metrics;
     let usage = |workload: &Arc<samara_runtime::Workload>| {
-        view::Usage::of(workload, &metrics.workload(&workload.id).totals().uses)
+        // Its metrics are gone if it was removed meanwhile.
+        let totals = metrics.find(&workload.id).map(|metrics| metrics.totals());
+        view::Usage::of(workload, &totals.map(|totals| totals.uses).unwrap_or_default())
     };
     Ok(json(StatusCode::OK, &main.workloads.iter().map(usage).collect::<Vec<_>>()))
 }
 
 /// Where a store shall lead.
-#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Link {
     /// The provider, as a manifest writes it; paths are absolute

@@ -65,8 +65,8 @@ impl LinkArgs {
         let app = path(&self.app).map_err(Failure::Usage)?;
         let token = token(self.token_file.as_deref()).map_err(Failure::Usage)?;
         let here = std::env::current_dir().context("finding the folder of this process")?;
-        let provider = resolve_provider(&self.provider, &here);
-        let settings: toml::Table = self.setting.iter().cloned().collect();
+        let (mut provider, mut settings) = (self.provider, self.setting.into_iter().collect());
+        resolve_provider(&mut provider, &mut settings, &here);
         let body = serde_json::json!({ "provider": provider, "settings": settings }).to_string();
         let to = format!("/v1/apps/{app}/stores/{}", escape(&self.store));
         let host = Host::new(&self.admin);

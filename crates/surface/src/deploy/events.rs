@@ -21,8 +21,8 @@ use samara_runtime::{Runtime, Workload};
 
 use super::{AppStore, Deployment, Version};
 
-/// The time between two looks at which versions serve.
-const LOOK: Duration = Duration::from_millis(250);
+/// The time between two attempts to start a trigger that did not.
+const AGAIN: Duration = Duration::from_secs(5);
 /// What handlers of a version that serves no more have to end.
 const GRACE: Duration = Duration::from_secs(30);
 
@@ -63,7 +63,7 @@ impl VersionEvent {
                 shapes(trigger).iter().map(|shape| shape.as_str()).collect::<Vec<_>>().join(" or ")
             );
         }
-        let store = trigger.store().and_then(|(name, _)| stores.iter().find(|store| store.name == name));
+        let store = trigger.store().and_then(|(_, name)| stores.iter().find(|store| store.name == name));
         let starter = Starter {
             runtime: Arc::clone(runtime),
             workload: Arc::clone(workload),
@@ -215,17 +215,36 @@ impl Handler for Starter {
     }
 }
 
-/// The triggers that run, of one version.
+/// The triggers of one version: those that run, and those that would not start.
 #[derive(Debug)]
 struct Started {
     revision: u64,
     running: Vec<Running>,
+    refused: Vec<VersionEvent>,
+}
+
+impl Started {
+    /// Starts what does not run yet.
+    fn start(&mut self, id: &AppId) {
+        self.refused.retain(|event| match event.start() {
+            Ok(running) => {
+                self.running.push(running);
+                false
+            }
+            Err(why) => {
+                tracing::error!(app = %id, "a trigger does not start, and is tried again: {why:#}");
+                true
+            }
+        });
+    }
 }
 
 /// Runs the triggers of the versions that serve, until dropped.
 pub async fn run_triggers(deployment: &Arc<Deployment>) {
     let mut started: BTreeMap<AppId, Started> = BTreeMap::new();
+    let mut changes = deployment.changes();
     loop {
+        changes.mark_unchanged();
         let apps = deployment.apps();
         let serving: BTreeMap<&AppId, &Version> = apps.iter().filter_map(|(id, app)| Some((id, app.main()?))).collect();
         let over: Vec<_> = started
@@ -239,15 +258,15 @@ pub async fn run_triggers(deployment: &Arc<Deployment>) {
             }
         }
         for (id, version) in serving {
-            if version.events.is_empty() || started.contains_key(id) {
+            if version.events.is_empty() {
                 continue;
             }
-            let start = |event: &VersionEvent| {
-                event.start().inspect_err(|why| tracing::error!(app = %id, "a trigger does not start: {why:#}")).ok()
-            };
-            let running = version.events.iter().filter_map(start).collect();
-            started.insert(id.clone(), Started { revision: version.revision, running });
+            let all = || Started { revision: version.revision, running: Vec::new(), refused: version.events.clone() };
+            started.entry(id.clone()).or_insert_with(all).start(id);
         }
-        tokio::time::sleep(LOOK).await;
+        let again = started.values().any(|started| !started.refused.is_empty());
+        let changed = changes.changed();
+        // The end of the deployment is that of this task.
+        drop(tokio::time::timeout(if again { AGAIN } else { Duration::MAX }, changed).await);
     }
 }

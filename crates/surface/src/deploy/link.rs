@@ -8,29 +8,46 @@
 
 use std::sync::Arc;
 
-use samara_model::{AppId, manifest::provider_is_relative};
+use samara_capability::without_credentials;
+use samara_model::{AppId, manifest::relative_path};
 
-use super::{AppStore, Deployment, Refused, stores::Place};
+use super::{AppStore, Deployment, Refused, relink::Relink, stores::Place};
 
 impl Deployment {
     /// Leads a store of an app to another backend from now on. Nothing is copied.
     ///
     /// # Errors
     /// There is no such app or store, or the backend does not open as what the store is used as: then it leads where it did.
-    pub async fn link(&self, id: &AppId, store: &str, provider: String, settings: toml::Table) -> Result<(), Refused> {
-        if provider_is_relative(&provider) {
-            return Err(Refused::Load(
-                "the provider has a relative path; write one that begins with `/`, as the host knows no folder that it is relative to"
-                    .to_owned(),
-            ));
+    pub async fn link(
+        self: &Arc<Self>,
+        id: &AppId,
+        store: &str,
+        provider: String,
+        settings: toml::Table,
+    ) -> Result<(), Refused> {
+        if let Some(path) = relative_path(&provider, &settings) {
+            return Err(Refused::Load(format!(
+                "`{}` is a relative path; write one that begins with `/`, as the host knows no folder that it is relative to",
+                path.display()
+            )));
         }
         let place = Place { provider, settings };
-        for held in self.held(id, store)? {
-            self.backends()
-                .link(&id.tenant, &held, place.clone())
-                .await
-                .map_err(|why| Refused::Load(format!("store `{store}` was not linked: {why:#}")))?;
-            tracing::info!(app = %id, store, provider = held.provider(), "linked");
+        let held = self.held(id, store)?;
+        let mut ready = Vec::new();
+        for held in &held {
+            let opened = Relink::open(self.backends(), &id.tenant, held, place.clone()).await;
+            ready.push(opened.map_err(|why| Refused::Load(format!("store `{store}` was not linked: {why:#}")))?);
+        }
+        // All of them or none.
+        for relink in ready {
+            relink.done().await;
+        }
+        tracing::info!(app = %id, store, provider = without_credentials(&place.provider), "linked");
+        // Who waited for the store need not wait for the next attempt.
+        for version in self.waiting().iter().filter(|version| version.id() == *id) {
+            if let Err(refused) = self.load_awaited(version).await {
+                tracing::error!(app = %id, "its stores are there, and still it is not loaded: {refused}");
+            }
         }
         Ok(())
     }

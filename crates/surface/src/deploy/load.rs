@@ -6,8 +6,8 @@ use anyhow::{Context, anyhow};
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
 use samara_model::{
-    AppId, Compile, Fault, Limits, RouteTable, Shape, WorkloadId,
-    manifest::{App, Host, Trigger},
+    AppId, Capability, Compile, Fault, Limits, RouteTable, Shape, WorkloadId,
+    manifest::{App, EventTrigger, Host, Trigger},
 };
 use samara_runtime::{Definition, Quota, Runtime, Stores, Workload};
 
@@ -91,13 +91,13 @@ impl Version {
             provenances.push(provenance);
             definition.compile = workload.compile.unwrap_or(compile);
             let heard = app.events.iter().filter(|event| event.target == workload.name);
-            let heard = heard.filter_map(|event| Some(event.store()?.0));
-            let mut needed = definition.grants.stores().map(|(_, store)| store).chain(heard);
-            let missing = needed.find_map(|store| opened.waiting.get_key_value(store));
-            drop(needed);
-            if let Some((store, why)) = missing {
-                let (id, limits) = (definition.id, definition.limits);
-                let absent = Waiting { id, store: store.clone(), why: why.clone(), limits };
+            let heard = heard.filter_map(EventTrigger::store);
+            let needed: Vec<_> = definition.grants.stores().chain(heard).collect();
+            let waits = |(capability, store): &&(Capability, String)| needed.contains(&(*capability, store.as_str()));
+            if let Some((on, why)) = opened.waiting.iter().find(|(on, _)| waits(on)) {
+                let (id, limits) = (definition.id.clone(), definition.limits.clone());
+                let absent = Waiting { id, capability: on.0, store: on.1.clone(), why: why.clone(), limits };
+                let store = &absent.store;
                 tracing::warn!(workload = %absent.id, store, "it waits for its store: {why}");
                 by_name.insert(&workload.name, Destination::new(Arc::new(absent.clone())));
                 waiting.push(absent);
@@ -175,7 +175,7 @@ impl Version {
             one.digest == other.digest && one.authority().grants == other.authority().grants
         };
         self.app == other.app
-            && self.waiting.len() == other.waiting.len()
+            && self.waiting.iter().map(Waiting::on).eq(other.waiting.iter().map(Waiting::on))
             && self.workloads.iter().zip(&other.workloads).all(workload)
     }
 

@@ -14,9 +14,12 @@ mod foreign;
 mod link;
 mod load;
 mod registry;
+mod relink;
 mod rollout;
 mod routes;
 mod stores;
+#[cfg(test)]
+mod tests;
 mod update;
 mod waiting;
 

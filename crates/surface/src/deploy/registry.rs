@@ -16,11 +16,11 @@ use samara_model::{
     manifest::{self, App, Host, Update},
 };
 use samara_runtime::{Runtime, Workload};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use super::{
     Deployed, FULL_WEIGHT, RefusedVersion, Rollout, Share, Version, deployed::ids, rollout::Verdict, routes,
-    stores::Backends,
+    stores::Backends, waiting::Waiting,
 };
 use crate::{
     gateway::{Backing, Routes},
@@ -46,6 +46,8 @@ pub struct Deployment {
     sources: Sources,
     loads: Semaphore,
     state: Mutex<State>,
+    /// Told whenever others may serve than before.
+    changed: watch::Sender<()>,
 }
 
 #[derive(Debug, Default)]
@@ -112,6 +114,7 @@ impl Deployment {
             sources: Sources::default(),
             loads: Semaphore::new(MAX_LOADS),
             state: Mutex::default(),
+            changed: watch::Sender::new(()),
         }
     }
 
@@ -130,6 +133,11 @@ impl Deployment {
     /// Where artifacts come from.
     pub fn sources(&self) -> &Sources {
         &self.sources
+    }
+
+    /// Tells whenever others may serve than before.
+    pub(super) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
     }
 
     /// The open backends.
@@ -201,7 +209,7 @@ impl Deployment {
             if version.waiting.is_empty() {
                 version.ask_canary().await.map_err(Refused::Canary)?;
             }
-            self.take_over(version, None, false).map(drop)
+            self.take_over(version, None, None, false).map(drop)
         };
         started.await.inspect_err(|refused| self.note(id, name, refused))
     }
@@ -223,6 +231,18 @@ impl Deployment {
     /// # Errors
     /// Why it is refused: then everything serves as before.
     pub async fn put(self: &Arc<Self>, app: App, weight: Option<u32>) -> Result<Put, Refused> {
+        self.put_after(app, weight, None).await
+    }
+
+    /// Loads the manifest of a version anew, unless another has taken its place or does by then.
+    ///
+    /// # Errors
+    /// As [`Self::put`]; or what serves is another version.
+    pub(super) async fn renew(self: &Arc<Self>, version: &Version) -> Result<Put, Refused> {
+        self.put_after(version.app.clone(), None, Some(version.revision)).await
+    }
+
+    async fn put_after(self: &Arc<Self>, app: App, weight: Option<u32>, after: Option<u64>) -> Result<Put, Refused> {
         let (id, name) = (id_of(&app), app.version.clone());
         let put = async {
             let version = self.load(app).await?;
@@ -231,14 +251,19 @@ impl Deployment {
             }
             self.check_waiting(&version)?;
             version.try_out(&self.runtime).await.map_err(Refused::Canary)?;
-            self.take_over(version, weight, true)
+            self.take_over(version, weight, after, true)
         };
-        let done = put.await.inspect_err(|refused| self.note(id.clone(), name, refused))?;
+        let done = put.await.inspect_err(|refused| {
+            // Whoever put or removed another meanwhile is told nothing of one that nobody asked for.
+            if after.is_none() || after == self.main_revision(&id) {
+                self.note(id.clone(), name, refused);
+            }
+        })?;
         if let Some(deployed) = self.state.lock().apps.get_mut(&id) {
             match (done, &deployed.rollout) {
                 (Put::Unchanged, None) => deployed.refused = None,
                 (Put::Replaced, Some(rollout)) => {
-                    tokio::spawn(watch(Arc::downgrade(self), id, Arc::clone(rollout)));
+                    tokio::spawn(watch_trial(Arc::downgrade(self), id, Arc::clone(rollout)));
                 }
                 _ => {}
             }
@@ -260,12 +285,14 @@ impl Deployment {
     /// waits for has come.
     pub(super) async fn load_awaited(self: &Arc<Self>, version: &Version) -> Result<bool, Refused> {
         let opened = self.backends.open(&version.app).await.map_err(|error| Refused::Load(format!("{error:#}")))?;
-        let still = version.waiting.iter().filter(|waiting| opened.waiting.contains_key(&waiting.store)).count();
-        if still == version.waiting.len() {
+        let still = |waiting: &Waiting| {
+            opened.waiting.keys().any(|on| (on.0, on.1.as_str()) == (waiting.capability, &waiting.store))
+        };
+        if version.waiting.iter().all(still) {
             return Ok(false);
         }
         // Held until the load has opened them again, which is then only to find them.
-        let put = self.put(version.app.clone(), None).await;
+        let put = self.renew(version).await;
         drop(opened);
         put.map(|_| true)
     }
@@ -344,6 +371,7 @@ impl Deployment {
         self.routes.replace(table);
         state.leave(removed.versions.iter());
         self.forget(&removed.workloads(), &BTreeSet::new());
+        self.changed.send_replace(());
         tracing::info!(app = %id, "removed");
         Ok(())
     }
@@ -399,10 +427,25 @@ impl Deployment {
         Ok(version)
     }
 
-    /// Makes a loaded version one of its app's, with this weight or that of its manifest.
-    fn take_over(&self, mut version: Version, weight: Option<u32>, publish: bool) -> Result<Put, Refused> {
+    fn main_revision(&self, id: &AppId) -> Option<u64> {
+        self.state.lock().apps.get(id)?.main().map(|main| main.revision)
+    }
+
+    /// Makes a loaded version one of its app's, with this weight or that of its manifest; `after` is the revision that must
+    /// still serve.
+    fn take_over(
+        &self,
+        mut version: Version,
+        weight: Option<u32>,
+        after: Option<u64>,
+        publish: bool,
+    ) -> Result<Put, Refused> {
         let mut state = self.state.lock();
         let id = version.id();
+        let main = state.apps.get(&id).and_then(Deployed::main).map(|main| main.revision);
+        if after.is_some() && after != main {
+            return Err(Refused::Conflict("another version was put, or the app removed, meanwhile".to_owned()));
+        }
         version.revision = state.revisions + 1;
         let revision = version.revision;
         let mut next = state.apps.get(&id).cloned().unwrap_or_default();
@@ -449,6 +492,7 @@ impl Deployment {
         if publish {
             tracing::info!(app = %id, revision, weight, "a new version serves");
         }
+        self.changed.send_replace(());
         Ok(put)
     }
 
@@ -493,6 +537,7 @@ impl Deployment {
         if let Some(deployed) = state.apps.get(id) {
             deployed.rest();
         }
+        self.changed.send_replace(());
         Ok(())
     }
 
@@ -549,7 +594,7 @@ fn table(apps: &BTreeMap<AppId, Deployed>) -> Result<RouteTable<Backing>, Refuse
 }
 
 /// Looks at a version on trial until its trial is over.
-async fn watch(deployment: Weak<Deployment>, id: AppId, rollout: Arc<Rollout>) {
+async fn watch_trial(deployment: Weak<Deployment>, id: AppId, rollout: Arc<Rollout>) {
     loop {
         tokio::time::sleep(rollout.pause()).await;
         let Some(deployment) = deployment.upgrade() else { return };

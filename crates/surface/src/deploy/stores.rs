@@ -15,15 +15,15 @@ use parking_lot::Mutex;
 use samara_capability::{blob, kv, messaging, sql, without_credentials};
 use samara_model::{
     AppId, Capability, DEFAULT_BUS, Tenant,
-    manifest::{self, App},
+    manifest::{self, App, path_address},
 };
 use samara_runtime::Stores;
 
 /// The time one backend has to open; a provider that gives up sooner says better why.
-const OPENING: Duration = Duration::from_secs(15);
+pub(super) const OPENING: Duration = Duration::from_secs(15);
 
 /// The open backends of all apps, and their stores.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Backends {
     kv: Shelf<dyn kv::KeyValue>,
     blob: Shelf<dyn blob::Blob>,
@@ -31,8 +31,9 @@ pub(super) struct Backends {
     stores: Mutex<HashMap<StoreKey, Weak<AppStore>>>,
 }
 
-/// One store of one app, as one manifest declares it: another provider or other settings make another store.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// One store of one app, as one manifest declares it: another provider or other settings make another store. They may hold
+/// credentials.
+#[derive(Clone, PartialEq, Eq, Hash)]
 struct StoreKey {
     app: AppId,
     name: String,
@@ -47,8 +48,8 @@ pub(super) struct Opened {
     pub(super) stores: Stores,
     /// Keeps them open, and knows what they lead to.
     pub(super) held: Vec<Arc<AppStore>>,
-    /// Those whose backend does not answer, and what it came to.
-    pub(super) waiting: BTreeMap<String, String>,
+    /// Those whose backend does not answer as one capability, and what it came to.
+    pub(super) waiting: BTreeMap<(Capability, String), String>,
 }
 
 /// A store of an app. All its versions that declare it alike have the same one.
@@ -56,15 +57,15 @@ pub struct AppStore {
     /// The name the manifest gives it.
     pub name: String,
     /// What the manifest says that opens it.
-    declared: Place,
+    pub(super) declared: Place,
     /// What it was linked to since.
-    linked: Mutex<Option<Place>>,
-    /// Held while it is opened or linked: one of them at a time.
-    turn: tokio::sync::Mutex<()>,
-    kv: OnceLock<kv::Store>,
-    blob: OnceLock<blob::Store>,
-    sql: OnceLock<sql::Store>,
-    messaging: OnceLock<messaging::Store>,
+    pub(super) linked: Mutex<Option<Place>>,
+    /// Held while it is opened or linked: one of them at a time. What its versions want it as.
+    pub(super) wanted: tokio::sync::Mutex<BTreeSet<Capability>>,
+    pub(super) kv: OnceLock<kv::Store>,
+    pub(super) blob: OnceLock<blob::Store>,
+    pub(super) sql: OnceLock<sql::Store>,
+    pub(super) messaging: OnceLock<messaging::Store>,
 }
 
 /// Where a backend is, as a manifest writes it.
@@ -76,7 +77,7 @@ pub(super) struct Place {
 }
 
 /// Why a backend is not open.
-enum Failed {
+pub(super) enum Failed {
     /// It never will be: the manifest is wrong.
     Refused(anyhow::Error),
     /// It may be later.
@@ -89,30 +90,24 @@ impl Backends {
     /// # Errors
     /// The manifest is wrong; the message names the store and its line.
     pub(super) async fn open(&self, app: &App) -> anyhow::Result<Opened> {
-        let mut opened = Opened::default();
         let id = super::registry::id_of(app);
         let bus = default_bus(app);
-        for store in app.stores.iter().chain(&bus) {
+        // One after the other they would wait for each other's servers.
+        let opening = app.stores.iter().chain(&bus).map(|store| async {
             let place = || format!("{}: store `{}`", super::load::place(app, store.line), store.name);
             let wanted = wanted(app, &store.name);
             if wanted.is_empty() {
-                known_scheme(&store.provider).with_context(place)?;
-                continue;
+                return known_scheme(&store.provider).with_context(place).map(|()| None);
             }
             let held = self.store(&id, store);
-            for capability in wanted {
-                let opening = held.open(self, &app.tenant, capability);
-                let done = tokio::time::timeout(OPENING, opening).await;
-                match done.unwrap_or_else(|_| Err(late())) {
-                    Ok(()) => {}
-                    Err(Failed::Refused(error)) => return Err(error.context(place())),
-                    Err(Failed::Down(why)) => {
-                        opened.waiting.insert(store.name.clone(), why);
-                        break;
-                    }
-                }
-            }
+            let opened = held.open_as(self, &app.tenant, wanted).await;
+            opened.map(|waiting| Some((held, waiting))).with_context(place)
+        });
+        let mut opened = Opened::default();
+        for (held, waiting) in futures::future::try_join_all(opening).await?.into_iter().flatten() {
             held.put_into(&mut opened.stores);
+            let named = |(capability, why)| ((capability, held.name.clone()), why);
+            opened.waiting.extend(waiting.into_iter().map(named));
             opened.held.push(held);
         }
         Ok(opened)
@@ -139,7 +134,7 @@ impl Backends {
             name: store.name.clone(),
             declared: Place { provider: store.provider.clone(), settings: store.settings.clone() },
             linked: Mutex::default(),
-            turn: tokio::sync::Mutex::default(),
+            wanted: tokio::sync::Mutex::default(),
             kv: OnceLock::new(),
             blob: OnceLock::new(),
             sql: OnceLock::new(),
@@ -185,9 +180,28 @@ impl AppStore {
         self.linked.lock().clone().unwrap_or_else(|| self.declared.clone())
     }
 
-    /// Opens it as one capability, unless it is already.
+    /// Opens it as the capabilities it is wanted as and not open as already: those whose backend does not answer, and why.
+    async fn open_as(
+        &self,
+        backends: &Backends,
+        tenant: &Tenant,
+        capabilities: BTreeSet<Capability>,
+    ) -> anyhow::Result<Vec<(Capability, String)>> {
+        let mut wanted = self.wanted.lock().await;
+        let mut waiting = Vec::new();
+        for capability in capabilities {
+            let done = tokio::time::timeout(OPENING, self.open(backends, tenant, capability)).await;
+            match done.unwrap_or_else(|_| Err(late())) {
+                Ok(()) => {}
+                Err(Failed::Refused(error)) => return Err(error),
+                Err(Failed::Down(why)) => waiting.push((capability, why)),
+            }
+            wanted.insert(capability);
+        }
+        Ok(waiting)
+    }
+
     async fn open(&self, backends: &Backends, tenant: &Tenant, capability: Capability) -> Result<(), Failed> {
-        let _turn = self.turn.lock().await;
         let place = self.place();
         match capability {
             Capability::Kv if self.kv.get().is_none() => {
@@ -232,17 +246,17 @@ impl AppStore {
 }
 
 impl Backends {
-    async fn kv(&self, tenant: &Tenant, name: &str, place: &Place) -> Result<Arc<dyn kv::KeyValue>, Failed> {
+    pub(super) async fn kv(&self, tenant: &Tenant, name: &str, place: &Place) -> Result<Arc<dyn kv::KeyValue>, Failed> {
         let opening = kv::open(&place.provider, &place.settings, &kv::NoWorkloads);
         self.kv.open(tenant, name, place, opening).await
     }
 
-    async fn blob(&self, tenant: &Tenant, name: &str, place: &Place) -> Result<Arc<dyn blob::Blob>, Failed> {
+    pub(super) async fn blob(&self, tenant: &Tenant, name: &str, place: &Place) -> Result<Arc<dyn blob::Blob>, Failed> {
         let opening = blob::open(&place.provider, &place.settings);
         self.blob.open(tenant, name, place, opening).await
     }
 
-    async fn messaging(
+    pub(super) async fn messaging(
         &self,
         tenant: &Tenant,
         name: &str,
@@ -253,60 +267,8 @@ impl Backends {
     }
 }
 
-impl Backends {
-    /// Leads a store to another place, as everything it is open as; or, if one of these does not open, as nothing.
-    ///
-    /// # Errors
-    /// Why it does not open.
-    pub(super) async fn link(&self, tenant: &Tenant, store: &AppStore, place: Place) -> anyhow::Result<()> {
-        let _turn = store.turn.lock().await;
-        let opening = async {
-            let kv = match store.kv.get() {
-                Some(open) => Some((open, self.kv(tenant, &store.name, &place).await?)),
-                None => None,
-            };
-            let messaging = match store.messaging.get() {
-                Some(open) => Some((open, self.messaging(tenant, &store.name, &place).await?)),
-                None => None,
-            };
-            let sql = match store.sql.get() {
-                Some(open) => {
-                    let share = sql::Share::of(tenant);
-                    Some((open, sql::open(&place.provider, &place.settings, &share).await?))
-                }
-                None => None,
-            };
-            let blob = match store.blob.get() {
-                Some(open) => Some((open, self.blob(tenant, &store.name, &place).await?)),
-                None => None,
-            };
-            Ok::<_, Failed>((kv, blob, sql, messaging))
-        };
-        let opened = tokio::time::timeout(OPENING, opening).await.unwrap_or_else(|_| Err(late()));
-        let (kv, blob, sql, messaging) = opened.map_err(Failed::into_error)?;
-        if let Some((store, backend)) = blob {
-            store.link().set(backend);
-        }
-        if let Some((store, backend)) = sql {
-            store.link().set(backend);
-        }
-        if let Some((store, backend)) = messaging {
-            store.link().set(backend);
-        }
-        if let Some((store, backend)) = kv {
-            store.link().set(backend);
-            // The link holds all the same; the store measures itself again in its time.
-            if let Err(error) = store.measure().await {
-                tracing::warn!(store = store.name(), "what it holds where it was linked to is not known yet: {error}");
-            }
-        }
-        *store.linked.lock() = (place != store.declared).then_some(place);
-        Ok(())
-    }
-}
-
 impl Failed {
-    fn into_error(self) -> anyhow::Error {
+    pub(super) fn into_error(self) -> anyhow::Error {
         match self {
             Self::Refused(error) => error,
             Self::Down(why) => anyhow!("{why}"),
@@ -314,8 +276,17 @@ impl Failed {
     }
 }
 
-fn late() -> Failed {
+pub(super) fn late() -> Failed {
     Failed::Down(format!("no answer within {} s", OPENING.as_secs()))
+}
+
+impl fmt::Debug for Backends {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kv, blob, messaging, stores } = self;
+        let mut backends = f.debug_struct("Backends");
+        backends.field("kv", kv).field("blob", blob).field("messaging", messaging);
+        backends.field("stores", &stores.lock().len()).finish()
+    }
 }
 
 impl fmt::Debug for AppStore {
@@ -369,7 +340,33 @@ impl From<sql::SqlError> for Failed {
 }
 
 /// The open backends of one capability, by address. Each lives as long as a store that leads to it.
-struct Shelf<T: ?Sized>(Mutex<HashMap<String, Open<T>>>);
+struct Shelf<T: ?Sized>(Mutex<HashMap<Address, Open<T>>>);
+
+/// What makes two backends one.
+#[derive(PartialEq, Eq, Hash)]
+pub(super) enum Address {
+    /// A memory store has no other: it is one per tenant and name, shared by the tenant's apps and versions.
+    Memory(Tenant, String),
+    /// A file is opened once, whatever its settings are.
+    Path(String),
+    /// A server is asked on behalf of whoever the settings say: others with the same URL are not they.
+    Server { provider: String, settings: BTreeMap<String, String> },
+}
+
+impl Address {
+    pub(super) fn of(tenant: &Tenant, name: &str, Place { provider, settings }: &Place) -> Self {
+        if provider.trim_end_matches(':') == "memory" {
+            return Self::Memory(tenant.clone(), name.to_owned());
+        }
+        match path_address(provider) {
+            Some(path) => Self::Path(path),
+            None => {
+                let settings = settings.iter().map(|(key, value)| (key.clone(), value.to_string())).collect();
+                Self::Server { provider: provider.clone(), settings }
+            }
+        }
+    }
+}
 
 struct Open<T: ?Sized> {
     backend: Weak<T>,
@@ -397,12 +394,7 @@ impl<T: ?Sized> Shelf<T> {
         place: &Place,
         opening: impl Future<Output = Result<Arc<T>, E>>,
     ) -> Result<Arc<T>, Failed> {
-        // A memory store has no address: it is one per tenant and name, shared by the tenant's apps and versions.
-        let address = if place.provider.trim_end_matches(':') == "memory" {
-            format!("memory:{tenant}/{name}")
-        } else {
-            place.provider.clone()
-        };
+        let address = Address::of(tenant, name, place);
         if let Some(backend) = self.known(&address, name, place) {
             return Ok(backend);
         }
@@ -417,7 +409,7 @@ impl<T: ?Sized> Shelf<T> {
         Ok(opened)
     }
 
-    fn known(&self, address: &str, name: &str, place: &Place) -> Option<Arc<T>> {
+    fn known(&self, address: &Address, name: &str, place: &Place) -> Option<Arc<T>> {
         let open = self.0.lock();
         let known = open.get(address)?;
         let backend = known.backend.upgrade()?;
@@ -432,7 +424,6 @@ impl<T: ?Sized> Shelf<T> {
 fn wanted(app: &App, store: &str) -> BTreeSet<Capability> {
     let granted = app.workloads.iter().flat_map(|workload| workload.grants.stores());
     let heard = app.events.iter().filter_map(|event| event.store());
-    let heard = heard.map(|(name, bus)| (if bus { Capability::Messaging } else { Capability::Kv }, name));
     granted.chain(heard).filter(|(_, name)| *name == store).map(|(capability, _)| capability).collect()
 }
 
@@ -440,7 +431,8 @@ fn wanted(app: &App, store: &str) -> BTreeSet<Capability> {
 fn default_bus(app: &App) -> Option<manifest::Store> {
     let declared = app.stores.iter().any(|store| store.name == DEFAULT_BUS);
     let granted = app.workloads.iter().any(|workload| workload.grants.messaging.contains_key(DEFAULT_BUS));
-    let heard = app.events.iter().filter_map(|event| event.store()).any(|heard| heard == (DEFAULT_BUS, true));
+    let heard =
+        app.events.iter().filter_map(|event| event.store()).any(|heard| heard == (Capability::Messaging, DEFAULT_BUS));
     ((granted || heard) && !declared).then(|| manifest::Store {
         name: DEFAULT_BUS.to_owned(),
         provider: "memory".to_owned(),

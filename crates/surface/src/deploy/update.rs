@@ -144,7 +144,7 @@ async fn look(deployment: &Arc<Deployment>, version: &Version, settled: Option<V
     if settled.as_ref() == Some(&now) || serving.eq(now.iter().cloned().map(Some)) {
         return Looked::Same;
     }
-    let put = deployment.put(version.app.clone(), None).await;
+    let put = deployment.renew(version).await;
     Looked::Moved(now, put.map_err(|refused| refused.to_string()))
 }
 

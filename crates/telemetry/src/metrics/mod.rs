@@ -148,11 +148,16 @@ impl Metrics {
     ///
     /// A new version of a workload goes on counting where the old one was.
     pub fn workload(&self, id: &WorkloadId) -> Arc<WorkloadMetrics> {
-        if let Some(known) = self.workloads.read().get(id) {
-            return Arc::clone(known);
+        if let Some(known) = self.find(id) {
+            return known;
         }
         let mut workloads = self.workloads.write();
         Arc::clone(workloads.entry(id.clone()).or_insert_with(|| Arc::new(WorkloadMetrics::new())))
+    }
+
+    /// The metrics of a workload, if it has any.
+    pub fn find(&self, id: &WorkloadId) -> Option<Arc<WorkloadMetrics>> {
+        self.workloads.read().get(id).cloned()
     }
 
     /// Forgets a workload: its series end. Calls still running count into nothing.

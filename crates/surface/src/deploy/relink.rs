@@ -1,0 +1,113 @@
+//! `link`'s part: the backends of a store at another place, opened before any store is led there.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, OnceLock},
+};
+
+use samara_capability::{Link, blob, kv, messaging, sql};
+use samara_model::{Capability, Tenant};
+use tokio::sync::MutexGuard;
+
+use super::stores::{AppStore, Backends, Failed, OPENING, Place, late};
+
+/// A store that is ready to lead elsewhere. Nobody else opens or links it meanwhile; dropped, it leads where it did.
+pub(super) struct Relink<'a> {
+    store: &'a AppStore,
+    place: Place,
+    kv: Option<Ready<dyn kv::KeyValue, kv::Store>>,
+    blob: Option<Ready<dyn blob::Blob, blob::Store>>,
+    sql: Option<Ready<dyn sql::Sql, sql::Store>>,
+    messaging: Option<Ready<dyn messaging::Messaging, messaging::Store>>,
+    wanted: MutexGuard<'a, BTreeSet<Capability>>,
+}
+
+/// The backend of a store that is open already, or the store itself if its server has not been there until now.
+enum Ready<T: ?Sized, S> {
+    Again(Arc<T>),
+    First(S),
+}
+
+impl<'a> Relink<'a> {
+    /// Opens what a store is to lead to, as everything that its versions want it as.
+    ///
+    /// # Errors
+    /// Why it does not open.
+    pub(super) async fn open(
+        backends: &Backends,
+        tenant: &Tenant,
+        store: &'a AppStore,
+        place: Place,
+    ) -> anyhow::Result<Self> {
+        let wanted = store.wanted.lock().await;
+        let mut relink = Self { store, place, kv: None, blob: None, sql: None, messaging: None, wanted };
+        let opened = tokio::time::timeout(OPENING, relink.open_all(backends, tenant)).await;
+        opened.unwrap_or_else(|_| Err(late())).map_err(Failed::into_error)?;
+        Ok(relink)
+    }
+
+    async fn open_all(&mut self, backends: &Backends, tenant: &Tenant) -> Result<(), Failed> {
+        let AppStore { name, kv, blob, sql, messaging, .. } = self.store;
+        let place = &self.place;
+        for capability in &*self.wanted {
+            match capability {
+                Capability::Kv => {
+                    let backend = backends.kv(tenant, name, place).await?;
+                    self.kv = Some(match kv.get() {
+                        Some(_) => Ready::Again(backend),
+                        None => Ready::First(kv::Store::new(name, tenant, backend).await?),
+                    });
+                }
+                Capability::Blob => {
+                    let backend = backends.blob(tenant, name, place).await?;
+                    self.blob = Some(match blob.get() {
+                        Some(_) => Ready::Again(backend),
+                        None => Ready::First(blob::Store::new(name, tenant, backend).await?),
+                    });
+                }
+                Capability::Sql => {
+                    let (url, settings) = (&place.provider, &place.settings);
+                    self.sql = Some(match sql.get() {
+                        Some(_) => Ready::Again(sql::open(url, settings, &sql::Share::of(tenant)).await?),
+                        None => Ready::First(sql::Store::open(name, tenant, url, settings).await?),
+                    });
+                }
+                Capability::Messaging => {
+                    let backend = backends.messaging(tenant, name, place).await?;
+                    self.messaging = Some(match messaging.get() {
+                        Some(_) => Ready::Again(backend),
+                        None => Ready::First(messaging::Store::new(name, tenant, backend)),
+                    });
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Leads the store there: what begins from now on is done there.
+    pub(super) async fn done(self) {
+        let Self { store, place, kv, blob, sql, messaging, wanted } = self;
+        let again = matches!(kv, Some(Ready::Again(_)));
+        lead(&store.kv, kv, kv::Store::link);
+        lead(&store.blob, blob, blob::Store::link);
+        lead(&store.sql, sql, sql::Store::link);
+        lead(&store.messaging, messaging, messaging::Store::link);
+        *store.linked.lock() = (place != store.declared).then_some(place);
+        drop(wanted);
+        // The link holds all the same; the store measures itself again in its time.
+        if let Some(kv) = store.kv.get().filter(|_| again)
+            && let Err(error) = kv.measure().await
+        {
+            tracing::warn!(store = kv.name(), "what it holds where it was linked to is not known yet: {error}");
+        }
+    }
+}
+
+fn lead<T: ?Sized, S>(place: &OnceLock<S>, ready: Option<Ready<T, S>>, link: fn(&S) -> &Arc<Link<T>>) {
+    match ready {
+        Some(Ready::Again(backend)) => drop(place.get().map(|store| link(store).set(backend))),
+        Some(Ready::First(store)) => drop(place.set(store)),
+        None => {}
+    }
+}
