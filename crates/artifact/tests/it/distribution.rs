@@ -12,8 +12,9 @@ use samara_artifact::{
 use samara_model::RegistryHost;
 
 use crate::{
-    docker_registry::{Place, succeeds},
+    docker_registry::Registry,
     hostile::{BLOB, MANIFEST_TYPE, PASSWORD, all, blob, manifest},
+    tools::succeeds,
 };
 
 /// The Debian suites that have the releases of oras.
@@ -21,13 +22,13 @@ const SUITES: [&str; 2] = ["trixie", "sid"];
 /// `me` and [`PASSWORD`], as `htpasswd -B` writes them.
 const USERS: &str = "me:$2y$05$abcdefghijklmnopqrstuuoXuKqgZXLiJqzfmMXDDhSFPIvxV7t8.\n";
 
-fn client(place: &Place, logins: Logins) -> Client {
+fn client(place: &Registry, logins: Logins) -> Client {
     let host = RegistryHost { insecure: true, ..RegistryHost::default() };
     let hosts = [(place.address.to_string(), host)].into();
     Client::new(RegistrySettings { hosts, logins, ..RegistrySettings::default() })
 }
 
-fn open(place: &Place, name: &str) -> (OciReference, Arc<dyn Repository>) {
+fn open(place: &Registry, name: &str) -> (OciReference, Arc<dyn Repository>) {
     let reference: OciReference = format!("{}/demo/{name}:v1", place.address).parse().unwrap();
     let repository = client(place, Logins::Given([].into())).repository(&reference).unwrap();
     (reference, repository)
@@ -35,7 +36,7 @@ fn open(place: &Place, name: &str) -> (OciReference, Arc<dyn Repository>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_oras_pushed_is_pulled() {
-    let place = Place::start().await;
+    let place = Registry::start();
     fs::write(place.path("hello.wasm"), BLOB).unwrap();
     fs::write(place.path("note.txt"), "about it").unwrap();
     for suite in SUITES {
@@ -62,7 +63,7 @@ async fn what_oras_pushed_is_pulled() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_pushed_here_oras_pulls() {
-    let place = Place::start().await;
+    let place = Registry::start();
     let (reference, repository) = open(&place, "app");
     // Larger than what is sent in one piece.
     let large: Bytes = (0..(33_u32 << 20) + 7).map(|at| (at % 253) as u8).collect::<Vec<_>>().into();
@@ -92,7 +93,10 @@ async fn what_is_pushed_here_oras_pulls() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_registry_with_users_is_read_and_written_by_who_has_a_login() {
-    let place = Place::start_for(Some(USERS)).await;
+    let users = tempfile::NamedTempFile::new().unwrap();
+    fs::write(users.path(), USERS).unwrap();
+    let place =
+        Registry::start_with(&format!("auth: {{ htpasswd: {{ realm: here, path: '{}' }} }}\n", users.path().display()));
     let address = place.address.to_string();
     let reference: OciReference = format!("{address}/demo/app:v1").parse().unwrap();
     let given = |password: &str| {

@@ -28,3 +28,5 @@ mod pulled;
 mod registries;
 mod registry;
 mod store;
+#[cfg(feature = "external-tests")]
+mod tools;

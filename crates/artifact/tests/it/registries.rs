@@ -18,7 +18,10 @@ use samara_artifact::{
 };
 use samara_model::{RegistryHost, TrustPolicy};
 
-use crate::docker_registry::{Place, succeeds, told};
+use crate::{
+    docker_registry::Registry,
+    tools::{succeeds, told},
+};
 
 const PASSWORD: &str = "of the test";
 const MODULE: &[u8] = b"\0asm\x01\0\0\0";
@@ -32,7 +35,7 @@ enum Cosign {
 
 const BOTH: [Cosign; 2] = [Cosign::V2, Cosign::V3];
 
-impl Place {
+impl Registry {
     /// A tool of the suite that has this cosign.
     fn tool(&self, name: &str, release: Cosign) -> Command {
         let suite = if release == Cosign::V2 { "trixie" } else { "sid" };
@@ -150,7 +153,7 @@ impl Place {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cosign_signed_is_trusted() {
-    let place = Place::start().await;
+    let place = Registry::start();
     for release in BOTH {
         let key = format!("{release:?}");
         place.cosign_pair(&key, release);
@@ -164,7 +167,7 @@ async fn what_cosign_signed_is_trusted() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_another_key_signed_is_not() {
-    let place = Place::start().await;
+    let place = Registry::start();
     for release in BOTH {
         let (key, other) = (format!("{release:?}"), format!("{release:?}-other"));
         place.cosign_pair(&key, release);
@@ -178,7 +181,7 @@ async fn what_another_key_signed_is_not() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_nobody_signed_is_not() {
-    let place = Place::start().await;
+    let place = Registry::start();
     for release in BOTH {
         let key = format!("{release:?}");
         place.cosign_pair(&key, release);
@@ -197,7 +200,7 @@ async fn what_nobody_signed_is_not() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tampered_layer_never_becomes_a_module() {
     for release in BOTH {
-        let place = Place::start().await;
+        let place = Registry::start();
         let key = format!("{release:?}");
         place.cosign_pair(&key, release);
         let reference = place.push("tampered", MODULE);
@@ -229,7 +232,7 @@ async fn a_tampered_layer_never_becomes_a_module() {
 /// What was verified is what runs, also when the tag moves meanwhile; and where it moved to is not trusted for its name.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_moved_tag_moves_no_trust() {
-    let place = Place::start().await;
+    let place = Registry::start();
     for release in BOTH {
         let key = format!("{release:?}");
         place.cosign_pair(&key, release);
@@ -249,7 +252,7 @@ async fn a_moved_tag_moves_no_trust() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_signed_here_both_cosigns_verify() {
-    let place = Place::start().await;
+    let place = Registry::start();
     let pair = place.pair("ours");
     place.pair("other");
     let (signed, unsigned) = (place.push("ours", MODULE), place.push("unsigned", b"\0asm\x0d\0\x01\0"));
@@ -278,7 +281,7 @@ async fn what_is_signed_here_both_cosigns_verify() {
 /// Keys go both ways, and whoever signs later leaves what is there.
 #[tokio::test(flavor = "multi_thread")]
 async fn signatures_and_keys_are_shared_with_cosign() {
-    let place = Place::start().await;
+    let place = Registry::start();
     place.pair("ours");
     for release in BOTH {
         let key = format!("{release:?}");
@@ -302,7 +305,7 @@ async fn signatures_and_keys_are_shared_with_cosign() {
 /// `oras cp -r` takes the referrers along, and `.sig` tags are copied by name: signatures are over content and not over a name.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_is_as_trusted_as_what_it_is_of() {
-    let place = Place::start().await;
+    let place = Registry::start();
     place.cosign_pair("key", Cosign::V3);
     let reference = place.push("origin", MODULE);
     place.cosign_signs(Cosign::V3, "key", &reference).await;
