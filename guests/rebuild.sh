@@ -28,6 +28,7 @@ spin7-hello  wasi_http  cargo wasm32-wasip2
 spin3-kit    wasi_http  cargo wasm32-wasip1
 spin7-kit    wasi_http  cargo wasm32-wasip2
 wasmcloud-kit wasi_http cargo wasm32-wasip2
+spin0-kit    spin_http  cargo wasm32-wasip1
 spin3-redis  spin_redis cargo wasm32-wasip1
 spin7-redis  spin_redis cargo wasm32-wasip2
 add          function   cargo wasm32-unknown-unknown

@@ -18,6 +18,7 @@ macro_rules! contracts {
 
 contracts! {
     wasi_http::WasiHttp,
+    spin_http::SpinHttp,
     wasmcloud_messaging::WasmcloudMessaging,
     spin_redis::SpinRedis,
     wasi_cli::WasiCli,

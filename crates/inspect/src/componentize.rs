@@ -1,5 +1,6 @@
 //! Core modules that were built to become components: their SDK left the component's type in a custom section, and its host
-//! makes the component when it loads them. The Rust SDK of Spin did so up to version 5 (target wasm32-wasip1).
+//! makes the component when it loads them. The Rust SDK of Spin did so up to version 5 (target wasm32-wasip1). Before there were
+//! such sections its modules had the interfaces all the same: [`spin_module`].
 //!
 //! The work is that of the family's own encoder, with the engine authors' adapter between preview 1 and 0.2. What the module
 //! does is unchanged; it is the same code with the component's types around it.
@@ -11,7 +12,7 @@ use wasi_preview1_component_adapter_provider::{
 };
 use wit_component::ComponentEncoder;
 
-use crate::{Encoding, Module};
+use crate::{Encoding, Module, spin_module};
 
 /// How the names of the custom sections begin in which SDKs leave the component's type.
 const TYPE_SECTION: &str = "component-type";
@@ -21,13 +22,14 @@ const MAX_BYTES: usize = 64 << 20;
 
 /// Why a module that says what component it becomes cannot be made one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("it has the type of a component (section `component-type`) and cannot be made one: {0}")]
+#[error("it was built to become a component and cannot be made one: {0}")]
 pub struct ComponentizeError(String);
 
 impl Module {
     /// Whether this is a core module that its SDK meant to become a component.
     pub fn becomes_component(&self) -> bool {
-        self.encoding == Encoding::Core && self.custom_sections.iter().any(|name| name.starts_with(TYPE_SECTION))
+        let typed = || self.custom_sections.iter().any(|name| name.starts_with(TYPE_SECTION));
+        self.encoding == Encoding::Core && (typed() || spin_module::is_one(self))
     }
 }
 
@@ -48,13 +50,20 @@ pub fn componentize(module: &Module, bytes: &[u8]) -> Result<Vec<u8>, Componenti
         None => WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
     };
     let encode = || {
-        let encoder = ComponentEncoder::default().module(bytes)?;
-        encoder.adapter(WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, adapter)?.encode()
+        let spin = spin_module::renamed(module, bytes)?;
+        let (bytes, adapter) = match &spin {
+            Some(renamed) => (renamed.as_slice(), WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER),
+            None => (bytes, adapter),
+        };
+        let encoded = ComponentEncoder::default()
+            .module(bytes)
+            .and_then(|encoder| encoder.adapter(WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, adapter)?.encode());
+        encoded.map_err(|error| format!("{error:#}"))
     };
     // The encoder trusts the types it is given more than strangers deserve.
     match catch_unwind(AssertUnwindSafe(encode)) {
         Ok(Ok(component)) => Ok(component),
-        Ok(Err(error)) => Err(ComponentizeError(format!("{error:#}"))),
+        Ok(Err(why)) => Err(ComponentizeError(why)),
         Err(_) => {
             Err(ComponentizeError("its encoder gave up; build it as a component (target wasm32-wasip2)".to_owned()))
         }

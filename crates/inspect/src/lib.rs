@@ -21,6 +21,7 @@ mod need;
 mod nesting;
 mod read;
 mod report;
+mod spin_module;
 mod strip;
 pub mod text;
 

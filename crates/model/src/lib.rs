@@ -22,7 +22,7 @@ pub mod manifest;
 pub mod route;
 
 pub use address::not_public;
-pub use body::{Body, BodyError, empty, full};
+pub use body::{Body, BodyError, collect, empty, full};
 pub use call::{
     Call, Caller, ClientCertificate, Command, Encoding, Function, HttpCall, Message, Reply, Shape, Sink, SinkClosed,
     Stdio,

@@ -71,44 +71,6 @@ impl http_body::Body for Received {
     }
 }
 
-/// Reads a body to its end.
-///
-/// # Errors
-/// It is over `limit` bytes (413), fell silent (408) or broke off (400).
-pub(super) async fn collect(mut body: Body, limit: u64) -> Result<Bytes, Fault> {
-    let too_large = || Fault::Caller { status: 413, message: format!("the body is over {}", format_bytes(limit)) };
-    if body.size_hint().lower() > limit {
-        return Err(too_large());
-    }
-    // One chunk, the usual case, is taken as it is.
-    let mut whole = Bytes::new();
-    let mut joined = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
-        let length = whole.len().saturating_add(joined.len()).saturating_add(data.len());
-        if u64::try_from(length).unwrap_or(u64::MAX) > limit {
-            return Err(too_large());
-        }
-        if whole.is_empty() && joined.is_empty() {
-            whole = data;
-            continue;
-        }
-        joined.extend_from_slice(&std::mem::take(&mut whole));
-        joined.extend_from_slice(&data);
-    }
-    Ok(if joined.is_empty() { whole } else { joined.freeze() })
-}
-
-/// The fault of a request body that did not come to its end.
-fn broken(error: BodyError) -> Fault {
-    match error {
-        BodyError::Fault(fault) => fault,
-        BodyError::Idle { .. } => Fault::Caller { status: 408, message: error.to_string() },
-        BodyError::TooLarge { .. } => Fault::Caller { status: 413, message: error.to_string() },
-        BodyError::Closed(_) => Fault::bad_request(error.to_string()),
-    }
-}
-
 /// A guest's body held to the length it declared and to the workload's limit. One that breaks either is reset.
 pub(super) struct Measured {
     body: Body,

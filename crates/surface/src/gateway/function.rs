@@ -19,7 +19,7 @@ use http::{HeaderMap, Method, Response, StatusCode, header::CONTENT_TYPE, reques
 use http_body::Body as _;
 use samara_model::{Body, Call, Encoding, Fault, Function, Reply};
 
-use super::{body::collect, query, reply, target::Destination};
+use super::{query, reply, target::Destination};
 
 /// What a route's parameters took.
 pub(super) type Params = Vec<(Arc<str>, String)>;

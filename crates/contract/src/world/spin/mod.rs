@@ -10,6 +10,7 @@
 use samara_runtime::Guest;
 use wasmtime::component::Linker;
 
+mod http;
 mod key_value;
 mod postgres;
 mod sqlite;
@@ -19,6 +20,7 @@ mod variables;
 
 /// Links them; those with async functions only where the engine can run these.
 pub(super) fn link(linker: &mut Linker<Guest>, concurrency: bool) -> wasmtime::Result<()> {
+    http::link(linker)?;
     key_value::link(linker, concurrency)?;
     postgres::link(linker, concurrency)?;
     sqlite::link(linker, concurrency)?;

@@ -1,0 +1,119 @@
+//! Core modules of Spin before there were components (Spin 0.x and 1.0 to 1.4, wit-bindgen 0.2): their interfaces are those of
+//! `fermyon:spin` under older names, laid out in memory as the canonical ABI came to have it. Under the newer names, and with the
+//! type of their world, they are modules that become components.
+//!
+//! Source: <https://github.com/spinframework/spin>, `wit/ephemeral/` of the releases 0.x, and modules of 2023 built by its Rust, Go,
+//! JS and TypeScript SDKs.
+
+use std::borrow::Cow;
+
+use wasm_encoder::{
+    ExportKind, ExportSection, ImportSection, RawSection,
+    reencode::{Reencode, RoundtripReencoder},
+};
+use wasmparser::{Parser, Payload};
+use wit_component::{StringEncoding, embed_component_metadata};
+use wit_parser::Resolve;
+
+use crate::{Encoding, Module};
+
+/// The interfaces by their later names.
+const WIT: &str = include_str!("../../bindings/wit/spin-1.wit");
+
+/// What a module of then imports from, and the interface it became.
+const IMPORTS: &[(&str, &str)] = &[
+    ("key-value", "fermyon:spin/key-value"),
+    ("spin-config", "fermyon:spin/config"),
+    ("wasi-outbound-http", "fermyon:spin/http"),
+    ("outbound-redis", "fermyon:spin/redis"),
+    ("outbound-pg", "fermyon:spin/postgres"),
+    ("outbound-mysql", "fermyon:spin/mysql"),
+    ("sqlite", "fermyon:spin/sqlite"),
+    ("llm", "fermyon:spin/llm"),
+];
+
+/// What it exports for its host to call, and the interface's function that it became.
+const HANDLERS: &[(&str, &str, &str)] = &[
+    ("handle-http-request", "fermyon:spin/inbound-http#handle-request", "http-trigger"),
+    ("handle-redis-message", "fermyon:spin/inbound-redis#handle-message", "redis-trigger"),
+];
+
+/// Its allocator, which no other ABI calls so.
+const REALLOC: &str = "canonical_abi_realloc";
+
+/// The handler of a module of then, by the name it has now, and the world of which that is.
+fn handler(module: &Module) -> Option<&'static (&'static str, &'static str, &'static str)> {
+    let legacy = module.encoding == Encoding::Core && module.exports_function(REALLOC).is_some();
+    HANDLERS.iter().find(|(name, ..)| legacy && module.exports_function(name).is_some())
+}
+
+/// Whether this is such a module.
+pub(crate) fn is_one(module: &Module) -> bool {
+    handler(module).is_some()
+}
+
+/// The same module under the names of now, with the section that says what component it becomes; `None` if it is none of them.
+pub(crate) fn renamed(module: &Module, bytes: &[u8]) -> Result<Option<Vec<u8>>, String> {
+    let Some((old, new, world)) = handler(module) else { return Ok(None) };
+    let starts = module.exports_function("_initialize").is_none();
+    let mut renamed = wasm_encoder::Module::new();
+    for payload in Parser::new(0).parse_all(bytes) {
+        let payload = payload.map_err(|error| error.to_string())?;
+        match payload {
+            Payload::ImportSection(section) => {
+                renamed.section(&imports(section).map_err(|error| error.to_string())?);
+            }
+            Payload::ExportSection(section) => {
+                let mut exports = ExportSection::new();
+                for export in section {
+                    let export = export.map_err(|error| error.to_string())?;
+                    let name = match export.name {
+                        REALLOC => "cabi_realloc",
+                        // What a language has to set up, and what it calls a main function that has nothing to do.
+                        "_start" if starts => "_initialize",
+                        "memory" | "_initialize" => export.name,
+                        name if name == *old => new,
+                        // Nobody calls the others.
+                        _ => continue,
+                    };
+                    let kind = match export.kind {
+                        wasmparser::ExternalKind::Memory => ExportKind::Memory,
+                        _ => ExportKind::Func,
+                    };
+                    exports.export(name, kind, export.index);
+                }
+                renamed.section(&exports);
+            }
+            other => {
+                if let Some((id, range)) = other.as_section() {
+                    let data = bytes.get(range).unwrap_or_default();
+                    renamed.section(&RawSection { id, data });
+                }
+            }
+        }
+    }
+    let mut renamed = renamed.finish();
+    // The imports and the one export that this module has; the encoder leaves out what it does not import.
+    let text = format!("{WIT}\nworld module {{ include imports; include {world}; }}\n");
+    let mut resolve = Resolve::default();
+    let package = resolve.push_str("spin-1.wit", &text).map_err(|error| format!("{error:#}"))?;
+    let world = resolve.select_world(&[package], Some("module")).map_err(|error| format!("{error:#}"))?;
+    embed_component_metadata(&mut renamed, &resolve, world, StringEncoding::UTF8)
+        .map_err(|error| format!("{error:#}"))?;
+    Ok(Some(renamed))
+}
+
+fn imports(section: wasmparser::ImportSectionReader<'_>) -> Result<ImportSection, wasm_encoder::reencode::Error> {
+    let mut imports = ImportSection::new();
+    for import in section.into_imports() {
+        let import = import?;
+        let interface = IMPORTS.iter().find(|(old, _)| *old == import.module).map(|(_, new)| *new);
+        let name = match (interface, import.name) {
+            // What it was called when it was all there was.
+            (Some("fermyon:spin/http"), "request") => Cow::Borrowed("send-request"),
+            (_, name) => Cow::Borrowed(name),
+        };
+        imports.import(interface.unwrap_or(import.module), &name, RoundtripReencoder.entity_type(import.ty)?);
+    }
+    Ok(imports)
+}
