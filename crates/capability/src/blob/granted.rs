@@ -148,6 +148,23 @@ impl Granted {
         }
     }
 
+    /// Copies an object of up to `most` bytes, between places as the backend knows them.
+    async fn copied(
+        &self,
+        backend: &dyn Blob,
+        from: Place<'_>,
+        to: Place<'_>,
+        most: u64,
+    ) -> Result<Written, BlobError> {
+        let info = backend.info(from.container, from.object).await?;
+        let bytes = info.ok_or_else(|| BlobError::no_such_object(from.object))?.bytes;
+        bound("object", bytes, most)?;
+        self.reserve(of_object(bytes))?;
+        let written = backend.copy(from, to).await;
+        self.settle(of_object(bytes), &written);
+        written
+    }
+
     /// Counts out what was removed.
     fn removed(&self, usage: &Usage) {
         self.store.account.release(counted(usage));
@@ -321,15 +338,8 @@ impl Blob for Granted {
             let (source, target) = (self.full(from.container)?, self.full(to.container)?);
             self.object(from.object)?;
             self.object(to.object)?;
-            let backend = self.backend();
-            let info = backend.info(&source, from.object).await?;
-            let bytes = info.ok_or_else(|| BlobError::no_such_object(from.object))?.bytes;
-            bound("object", bytes, self.object_bytes)?;
-            self.reserve(of_object(bytes))?;
             let places = (Place { container: &source, ..from }, Place { container: &target, ..to });
-            let written = backend.copy(places.0, places.1).await;
-            self.settle(of_object(bytes), &written);
-            written
+            self.copied(&*self.backend(), places.0, places.1, self.object_bytes).await
         })
         .await
     }
@@ -340,10 +350,18 @@ impl Blob for Granted {
             self.object(from.object)?;
             self.object(to.object)?;
             let places = (Place { container: &source, ..from }, Place { container: &target, ..to });
-            let written = self.backend().rename(places.0, places.1).await?;
-            if from != to {
-                self.store.account.release(written.replaced.map_or(0, of_object));
+            let backend = self.backend();
+            if from == to || backend.renames_in_one(places.0, places.1) {
+                let written = backend.rename(places.0, places.1).await?;
+                if from != to {
+                    self.store.account.release(written.replaced.map_or(0, of_object));
+                }
+                return Ok(written);
             }
+            // Both are there in between, and stay if the removal fails: each counts for as long as it may be there.
+            let written = self.copied(&*backend, places.0, places.1, u64::MAX).await?;
+            let removed = backend.delete(places.0.container, places.0.object).await?;
+            self.store.account.release(removed.map_or(0, of_object));
             Ok(written)
         })
         .await

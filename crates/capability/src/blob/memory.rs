@@ -289,6 +289,10 @@ impl Blob for Shared {
         Ok(target.put(to.object.to_owned(), content))
     }
 
+    fn renames_in_one(&self, _: Place<'_>, _: Place<'_>) -> bool {
+        true
+    }
+
     async fn usage(&self, prefix: &str) -> Result<Usage, BlobError> {
         let containers = self.containers.read();
         let under = containers.range::<str, _>((Bound::Included(prefix), Bound::Unbounded));

@@ -171,6 +171,13 @@ pub trait Blob: fmt::Debug + Send + Sync {
         Ok(written)
     }
 
+    /// Whether [`rename`](Self::rename) is one step for these names, so that never both are there. Where it is not, whoever
+    /// keeps an account copies and removes, and counts both.
+    fn renames_in_one(&self, from: Place<'_>, to: Place<'_>) -> bool {
+        let _ = (from, to);
+        false
+    }
+
     /// What is in the containers whose names start with a prefix. Called when a store is opened, never for a guest: it may
     /// read the whole store.
     ///

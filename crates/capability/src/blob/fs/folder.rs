@@ -65,6 +65,11 @@ pub(super) fn is_hash(written: &str) -> bool {
     written.starts_with('-')
 }
 
+/// Whether an object's file only needs another name to be the other object: a name behind a hash is in the file too.
+pub(super) fn renames_in_one(from: &str, to: &str) -> bool {
+    !is_hash(&written(from)) && !is_hash(&written(to))
+}
+
 /// The folder within a container that an object is in.
 fn shard(object: &str) -> String {
     let hash = Sha256::digest(object);
@@ -282,9 +287,9 @@ impl Folder {
         self.finish(to.0, to.1, &incoming)
     }
 
-    /// In one step if both names are written out, because a name that is not is in the file.
+    /// In one step if both names are [written out](renames_in_one).
     pub(super) fn rename(&self, from: (&str, &str), to: (&str, &str)) -> Result<Written, BlobError> {
-        if from == to || is_hash(&written(from.1)) || is_hash(&written(to.1)) {
+        if from == to || !renames_in_one(from.1, to.1) {
             let copied = self.copy(from, to)?;
             if from != to {
                 self.delete(from.0, from.1)?;

@@ -195,6 +195,10 @@ impl Blob for Shared {
         self.run(move |folder| folder.rename((&from.0, &from.1), (&to.0, &to.1))).await
     }
 
+    fn renames_in_one(&self, from: Place<'_>, to: Place<'_>) -> bool {
+        folder::renames_in_one(from.object, to.object)
+    }
+
     async fn usage(&self, prefix: &str) -> Result<Usage, BlobError> {
         let prefix = prefix.to_owned();
         self.run(move |folder| folder.usage(&prefix)).await
