@@ -76,12 +76,23 @@ fn shard(object: &str) -> String {
     format!("{:02x}", hash.first().copied().unwrap_or_default())
 }
 
-/// The lock of an object.
-fn lock(container: &str, object: &str) -> Option<MutexGuard<'static, ()>> {
+/// Which of the locks is an object's.
+fn place(container: &str, object: &str) -> usize {
     let mut hasher = DefaultHasher::new();
     (container, object).hash(&mut hasher);
-    let index = hasher.finish() % OBJECTS.len() as u64;
-    Some(OBJECTS.get(usize::try_from(index).ok()?)?.lock())
+    usize::try_from(hasher.finish() % OBJECTS.len() as u64).unwrap_or_default()
+}
+
+/// The lock of an object.
+pub(super) fn lock(container: &str, object: &str) -> Option<MutexGuard<'static, ()>> {
+    Some(OBJECTS.get(place(container, object))?.lock())
+}
+
+/// The locks of two objects. Everybody takes the one in front first, so that no two wait for each other.
+fn lock_both(one: (&str, &str), other: (&str, &str)) -> [Option<MutexGuard<'static, ()>>; 2] {
+    let (one, other) = (place(one.0, one.1), place(other.0, other.1));
+    let first = OBJECTS.get(one.min(other)).map(Mutex::lock);
+    [first, OBJECTS.get(one.max(other)).filter(|_| one != other).map(Mutex::lock)]
 }
 
 /// A folder beneath another, without following a link. `None` if it is not there, or something else is.
@@ -227,14 +238,15 @@ impl Folder {
     }
 
     pub(super) fn clear(&self, container: &str) -> Result<Usage, BlobError> {
-        let objects = self.objects(container)?;
         let mut usage = Usage::default();
-        each(&objects, |shard, name, stored| {
-            if shard.remove_file(name).is_ok() {
-                usage.count(stored.info.bytes);
-            }
+        let mut failed = Ok(());
+        each(&self.objects(container)?, |_, object, _| match self.remove(container, object) {
+            Ok(Some((_, bytes))) => usage.count(bytes),
+            // Somebody else has removed it, or the container with all that is left in it.
+            Ok(None) | Err(BlobError::NoSuchContainer { .. }) => {}
+            Err(error) => failed = Err(error),
         })?;
-        Ok(usage)
+        failed.map(|()| usage)
     }
 
     /// An object's file, `None` if it is not there.
@@ -266,15 +278,20 @@ impl Folder {
     }
 
     pub(super) fn delete(&self, container: &str, object: &str) -> Result<Option<u64>, BlobError> {
-        let objects = self.objects(container)?;
-        let Some(dir) = folder(&objects, &shard(object))? else { return Ok(None) };
-        let removed = {
-            let _object = lock(container, object);
-            let Some(stored) = read_in(&dir, object)? else { return Ok(None) };
-            absent(dir.remove_file(written(object))).map_err(|error| refused(&error))?.map(|()| stored.info.bytes)
-        };
+        let Some((dir, bytes)) = self.remove(container, object)? else { return Ok(None) };
         sync(&dir)?;
-        Ok(removed)
+        Ok(Some(bytes))
+    }
+
+    /// Takes an object out of its folder, which is not synced yet; answers both.
+    fn remove(&self, container: &str, object: &str) -> Result<Option<(Dir, u64)>, BlobError> {
+        // Whoever removes the container counts what is left in it.
+        let _gate = CONTAINERS.read();
+        let Some(dir) = folder(&self.objects(container)?, &shard(object))? else { return Ok(None) };
+        let _object = lock(container, object);
+        let Some(stored) = read_in(&dir, object)? else { return Ok(None) };
+        let removed = absent(dir.remove_file(written(object))).map_err(|error| refused(&error))?;
+        Ok(removed.map(|()| (dir, stored.info.bytes)))
     }
 
     pub(super) fn copy(&self, from: (&str, &str), to: (&str, &str)) -> Result<Written, BlobError> {
@@ -301,8 +318,8 @@ impl Folder {
             let _gate = CONTAINERS.read();
             let source = folder(&self.objects(from.0)?, &shard(from.1))?.ok_or_else(missing)?;
             let target = made(&self.objects(to.0)?, &shard(to.1))?;
-            // One lock, of what is replaced: who removes the source meanwhile is told so by the rename.
-            let _object = lock(to.0, to.1);
+            // An upload to either that is finished meanwhile would count what has another name by then.
+            let _objects = lock_both(from, to);
             let bytes = read_in(&source, from.1)?.ok_or_else(missing)?.info.bytes;
             let replaced = read_in(&target, to.1)?.map(|old| old.info.bytes);
             let renamed = source.rename(written(from.1), &target, written(to.1));

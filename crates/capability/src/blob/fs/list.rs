@@ -114,14 +114,14 @@ impl Folder {
     }
 }
 
-/// Hears of each object beneath a container's `objects`: the folder it is in, its name there, and what it is.
+/// Hears of each object beneath a container's `objects`: the folder it is in, its name, and what it is.
 pub(super) fn each(objects: &Dir, mut heard: impl FnMut(&Dir, &str, &Stored)) -> Result<(), BlobError> {
     for shard in shards(objects)? {
         let Some(dir) = folder(objects, &shard)? else { continue };
         for entry in dir.entries().map_err(|error| refused(&error))? {
             let Ok(name) = entry.map_err(|error| refused(&error))?.file_name().into_string() else { continue };
-            if let Some((_, stored)) = listed(&dir, &name)? {
-                heard(&dir, &name, &stored);
+            if let Some((object, stored)) = listed(&dir, &name)? {
+                heard(&dir, &object, &stored);
             }
         }
     }

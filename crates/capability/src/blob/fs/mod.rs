@@ -30,6 +30,8 @@ use super::{
 mod file;
 mod folder;
 mod list;
+#[cfg(test)]
+mod tests;
 mod upload;
 
 use folder::Folder;

@@ -71,6 +71,42 @@ async fn check_hammered(backend: Arc<dyn Blob>, rounds: usize) {
     assert_eq!(again.bytes(), store.bytes(), "a store that is opened again knows what is in it");
 }
 
+/// Few names, and everybody wants them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn who_renames_or_clears_what_is_being_written_loses_no_byte_of_the_account() {
+    let (backend, _dir) = folder().await;
+    for backend in [backend, memory().await] {
+        let store = Store::new("pictures", &Tenant::default(), backend).await.unwrap();
+        let lent = store.grant(BlobGrant::default(), &Limits::serve(), Arc::new(Unrecorded));
+        lent.create_container("c").await.unwrap();
+        let mut tasks = tokio::task::JoinSet::new();
+        for task in 0..6_usize {
+            let lent = lent.clone();
+            tasks.spawn(async move {
+                let (a, b) = (Place { container: "c", object: "a" }, Place { container: "c", object: "b" });
+                for round in 0..150_usize {
+                    match task {
+                        0 | 1 => drop(put(&lent, "c", "a", pattern(round + task)).await),
+                        2 => drop(lent.rename(a, b).await),
+                        3 => drop(lent.rename(b, a).await),
+                        4 => drop(lent.clear("c").await),
+                        _ if round % 5 == 4 => {
+                            let _ = lent.delete_container("c").await;
+                            let _ = lent.create_container("c").await;
+                        }
+                        _ => drop(lent.delete("c", "b").await),
+                    }
+                }
+            });
+        }
+        while let Some(done) = tasks.join_next().await {
+            done.unwrap();
+        }
+        let usage = lent.usage("").await.unwrap();
+        assert_eq!(store.bytes(), usage.bytes + (usage.objects + usage.containers) * OBJECT_BYTES);
+    }
+}
+
 /// A store that renames by a copy and a removal, and fails at either when it is told to.
 #[derive(Debug)]
 struct Apart {
