@@ -69,8 +69,14 @@ impl fmt::Debug for Shared {
 
 struct Stored {
     created: SystemTime,
-    objects: BTreeMap<String, Arc<Content>>,
+    objects: BTreeMap<String, Named>,
     _room: Room,
+}
+
+/// An object under its name, whose bytes go with the name.
+struct Named {
+    content: Arc<Content>,
+    name: Room,
 }
 
 /// One version of an object. Readers keep it alive, and its bytes counted, for as long as they read.
@@ -94,6 +100,16 @@ impl Room {
         Ok(room)
     }
 
+    /// Takes so much instead; what more that is must be there.
+    fn resize(&mut self, bytes: u64) -> Result<(), BlobError> {
+        if let Some(less) = self.bytes.checked_sub(bytes) {
+            self.budget.account.release(less);
+            self.bytes = bytes;
+            return Ok(());
+        }
+        self.grow(bytes - self.bytes)
+    }
+
     fn grow(&mut self, bytes: u64) -> Result<(), BlobError> {
         if !self.budget.account.reserve(bytes, self.budget.max_bytes) {
             return Err(BlobError::TooLarge { what: "store", limit: self.budget.max_bytes });
@@ -109,25 +125,25 @@ impl Drop for Room {
     }
 }
 
-/// What a name and attributes take, with the fixed part of an entry.
-fn footprint(name: &str, attributes: &Attributes) -> u64 {
+/// What attributes take, with the fixed part of an entry.
+fn footprint(attributes: &Attributes) -> u64 {
     let length = |text: &Option<String>| text.as_ref().map_or(0, |text| text.len() as u64);
     let user: u64 = attributes.user.iter().map(|(name, value)| (name.len() + value.len()) as u64).sum();
-    ENTRY_BYTES + name.len() as u64 + length(&attributes.content_type) + length(&attributes.content_encoding) + user
+    ENTRY_BYTES + length(&attributes.content_type) + length(&attributes.content_encoding) + user
 }
 
 impl Stored {
     fn usage(&self) -> Usage {
         let mut usage = Usage { containers: 0, ..Usage::default() };
-        for content in self.objects.values() {
-            usage.count(content.info.bytes);
+        for named in self.objects.values() {
+            usage.count(named.content.info.bytes);
         }
         usage
     }
 
-    fn put(&mut self, object: String, content: Arc<Content>) -> Written {
-        let bytes = content.info.bytes;
-        let replaced = self.objects.insert(object, content).map(|old| old.info.bytes);
+    fn put(&mut self, object: String, named: Named) -> Written {
+        let bytes = named.content.info.bytes;
+        let replaced = self.objects.insert(object, named).map(|old| old.content.info.bytes);
         Written { bytes, replaced }
     }
 }
@@ -137,7 +153,7 @@ impl Shared {
     fn content(&self, container: &str, object: &str) -> Result<Option<Arc<Content>>, BlobError> {
         let containers = self.containers.read();
         let stored = containers.get(container).ok_or_else(|| BlobError::no_such_container(container))?;
-        Ok(stored.objects.get(object).cloned())
+        Ok(stored.objects.get(object).map(|named| named.content.clone()))
     }
 }
 
@@ -169,7 +185,7 @@ impl Blob for Shared {
         if containers.contains_key(container) {
             return Ok(false);
         }
-        let room = Room::take(&self.budget, footprint(container, &Attributes::default()))?;
+        let room = Room::take(&self.budget, footprint(&Attributes::default()) + container.len() as u64)?;
         let stored = Stored { created: SystemTime::now(), objects: BTreeMap::new(), _room: room };
         containers.insert(container.to_owned(), stored);
         Ok(true)
@@ -223,9 +239,9 @@ impl Blob for Shared {
         if !self.containers.read().contains_key(container) {
             return Err(BlobError::no_such_container(container));
         }
-        let room = Room::take(&self.budget, footprint(object, &attributes))?;
         Ok(Box::new(Writing {
-            room,
+            room: Room::take(&self.budget, footprint(&attributes))?,
+            name: Room::take(&self.budget, object.len() as u64)?,
             containers: self.containers.clone(),
             container: container.to_owned(),
             object: object.to_owned(),
@@ -239,7 +255,7 @@ impl Blob for Shared {
     async fn delete(&self, container: &str, object: &str) -> Result<Option<u64>, BlobError> {
         let mut containers = self.containers.write();
         let stored = containers.get_mut(container).ok_or_else(|| BlobError::no_such_container(container))?;
-        Ok(stored.objects.remove(object).map(|content| content.info.bytes))
+        Ok(stored.objects.remove(object).map(|named| named.content.info.bytes))
     }
 
     async fn list(
@@ -251,26 +267,28 @@ impl Blob for Shared {
     ) -> Result<Page<Listed>, BlobError> {
         let containers = self.containers.read();
         let stored = containers.get(container).ok_or_else(|| BlobError::no_such_container(container))?;
-        Ok(page(&stored.objects, prefix, cursor, limit, |name, content| Listed {
+        Ok(page(&stored.objects, prefix, cursor, limit, |name, named| Listed {
             name: name.clone(),
-            bytes: content.info.bytes,
-            written: content.info.written,
+            bytes: named.content.info.bytes,
+            written: named.content.info.written,
         }))
     }
 
     async fn copy(&self, from: Place<'_>, to: Place<'_>) -> Result<Written, BlobError> {
         let mut containers = self.containers.write();
         let source = containers.get(from.container).ok_or_else(|| BlobError::no_such_container(from.container))?;
-        let source = source.objects.get(from.object).ok_or_else(|| BlobError::no_such_object(from.object))?.clone();
+        let source = source.objects.get(from.object).ok_or_else(|| BlobError::no_such_object(from.object))?;
+        let source = source.content.clone();
         let target = containers.get_mut(to.container).ok_or_else(|| BlobError::no_such_container(to.container))?;
         if from == to {
             return Ok(Written { bytes: source.info.bytes, replaced: Some(source.info.bytes) });
         }
         // The copy counts in full although it shares its bytes: the original may go first.
-        let room = Room::take(&self.budget, footprint(to.object, &source.info.attributes) + source.info.bytes)?;
+        let room = Room::take(&self.budget, footprint(&source.info.attributes) + source.info.bytes)?;
+        let name = Room::take(&self.budget, to.object.len() as u64)?;
         let info = Info { written: SystemTime::now(), ..source.info.clone() };
         let content = Content { info, chunks: source.chunks.clone(), _room: room };
-        Ok(target.put(to.object.to_owned(), Arc::new(content)))
+        Ok(target.put(to.object.to_owned(), Named { content: Arc::new(content), name }))
     }
 
     /// In one step, so that nothing is counted twice or lost by whoever writes or removes either name meanwhile.
@@ -280,13 +298,15 @@ impl Blob for Shared {
             return Err(BlobError::no_such_container(to.container));
         }
         let source = containers.get_mut(from.container).ok_or_else(|| BlobError::no_such_container(from.container))?;
+        let there = source.objects.get_mut(from.object).ok_or_else(|| BlobError::no_such_object(from.object))?;
         if from == to {
-            let content = source.objects.get(from.object).ok_or_else(|| BlobError::no_such_object(from.object))?;
-            return Ok(Written { bytes: content.info.bytes, replaced: Some(content.info.bytes) });
+            let bytes = there.content.info.bytes;
+            return Ok(Written { bytes, replaced: Some(bytes) });
         }
-        let content = source.objects.remove(from.object).ok_or_else(|| BlobError::no_such_object(from.object))?;
+        there.name.resize(to.object.len() as u64)?;
+        let named = source.objects.remove(from.object).ok_or_else(|| BlobError::no_such_object(from.object))?;
         let target = containers.get_mut(to.container).ok_or_else(|| BlobError::no_such_container(to.container))?;
-        Ok(target.put(to.object.to_owned(), content))
+        Ok(target.put(to.object.to_owned(), named))
     }
 
     fn renames_in_one(&self, _: Place<'_>, _: Place<'_>) -> bool {
@@ -325,6 +345,7 @@ impl Content {
 /// An upload: its bytes are copied, because what a guest's buffer keeps alive is none of ours.
 struct Writing {
     room: Room,
+    name: Room,
     containers: Arc<Containers>,
     container: String,
     object: String,
@@ -356,7 +377,7 @@ impl Upload for Writing {
     }
 
     async fn finish(self: Box<Self>) -> Result<Written, BlobError> {
-        let Self { room, containers, container, object, attributes, bytes, mut chunks, last } = *self;
+        let Self { room, name, containers, container, object, attributes, bytes, mut chunks, last } = *self;
         if !last.is_empty() {
             // Without the spare room a growing buffer has.
             chunks.push(Bytes::copy_from_slice(&last));
@@ -365,6 +386,6 @@ impl Upload for Writing {
         let content = Arc::new(Content { info, chunks, _room: room });
         let mut containers = containers.write();
         let stored = containers.get_mut(&container).ok_or_else(|| BlobError::no_such_container(&container))?;
-        Ok(stored.put(object, content))
+        Ok(stored.put(object, Named { content, name }))
     }
 }

@@ -117,6 +117,23 @@ async fn memory_is_bounded_whatever_the_workloads_may_write() {
 }
 
 #[tokio::test]
+async fn a_longer_name_takes_more_of_a_memory() {
+    let store = open("memory:", &"max = \"100KiB\"".parse().unwrap()).await.unwrap();
+    store.create_container("c").await.unwrap();
+    let (short, long) = ("s".to_owned(), "l".repeat(60 << 10));
+    let place = |object| Place { container: "c", object };
+    put(&*store, "c", &short, pattern(50 << 10)).await.unwrap();
+    let full = BlobError::TooLarge { what: "store", limit: 100 << 10 };
+    assert_eq!(store.rename(place(&short), place(&long)).await, Err(full));
+    assert_eq!(get(&*store, "c", &short).await.unwrap(), pattern(50 << 10), "it is where it was");
+    put(&*store, "c", &short, Bytes::new()).await.unwrap();
+    store.rename(place(&short), place(&long)).await.unwrap();
+    put(&*store, "c", "o", pattern(50 << 10)).await.unwrap_err();
+    store.rename(place(&long), place(&short)).await.unwrap();
+    put(&*store, "c", "o", pattern(50 << 10)).await.unwrap();
+}
+
+#[tokio::test]
 async fn tenants_of_one_backend_never_meet() {
     let backend = memory().await;
     let (a, ab) = (granted(&backend, "a", &Limits::serve()).await, granted(&backend, "a.b", &Limits::serve()).await);
