@@ -7,7 +7,7 @@ use std::{
     io,
     sync::{
         Arc,
-        atomic::{AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -34,6 +34,8 @@ struct Disk {
     room: AtomicI64,
     /// Syncs until one fails; below 0: none does.
     syncs: AtomicI64,
+    /// Whether the library meets its end when it is closed.
+    panics: AtomicBool,
     /// How often it was cut: what was plugged in before has none.
     power: AtomicU64,
 }
@@ -61,6 +63,7 @@ impl Disk {
             state: Mutex::default(),
             room: AtomicI64::new(i64::MAX),
             syncs: AtomicI64::new(-1),
+            panics: AtomicBool::new(false),
             power: AtomicU64::new(0),
         })
     }
@@ -151,6 +154,11 @@ impl StorageBackend for Plugged {
         for sector in at / SECTOR..=(at + data.len().max(1) - 1) / SECTOR {
             state.dirty.insert(sector, ());
         }
+        Ok(())
+    }
+
+    fn close(&self) -> io::Result<()> {
+        assert!(!self.disk.panics.swap(false, Ordering::SeqCst), "a panic of the library while it closes");
         Ok(())
     }
 
@@ -277,6 +285,19 @@ async fn a_failed_sync_is_told_to_all_who_waited_and_costs_nothing_that_was_answ
         eventually(async || store.exists("answered").await.is_ok()).await;
     }
     assert_eq!(store.get("answered").await, Ok(Some("20".into())));
+}
+
+#[tokio::test]
+async fn a_library_that_panics_while_it_closes_is_opened_again() {
+    let disk = Disk::new();
+    let store = on(&disk).await.unwrap();
+    store.set("kept", "before".into()).await.unwrap();
+    disk.panics.store(true, Ordering::SeqCst);
+    disk.syncs.store(0, Ordering::SeqCst);
+    while store.set("k", "v".into()).await.is_ok() {}
+    eventually(async || store.set("k", "again".into()).await.is_ok()).await;
+    assert!(!disk.panics.load(Ordering::SeqCst), "it was closed");
+    assert_eq!(store.get("kept").await, Ok(Some("before".into())));
 }
 
 /// Waits for something that comes by itself.

@@ -238,8 +238,12 @@ impl Thread {
 
     /// Closes the database and opens it again; whether it is open now. Waits a moment before it says that it is not.
     fn reopen(&mut self) -> bool {
-        // Readers that are under way are told that it is closed.
-        drop(self.shared.database.write().take());
+        // Readers that are under way are told that it is closed, and those that come do not wait until it is.
+        let closing = self.shared.database.write().take();
+        if catch_unwind(AssertUnwindSafe(|| drop(closing))).is_err() {
+            let place = self.shared.medium.place();
+            tracing::error!(place, "the library panicked while it closed a store that failed");
+        }
         let opened = catch_unwind(AssertUnwindSafe(|| self.shared.medium.open()));
         match opened {
             Ok(Ok(database)) => {
