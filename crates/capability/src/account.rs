@@ -3,8 +3,9 @@
 //!
 //! What others do to the same data (another process, another account, a time to live) is found by measuring now and then:
 //! [`Account::measuring`] before, [`Measuring::found`] after. Writes go on meanwhile, so that what was measured is true only
-//! up to the bytes that were moved in between; within that the account is left as it is. So an account that was exact stays
-//! exact, and any other comes within that distance of the truth.
+//! up to the bytes that were moved in between; within that the account is left as it is. So an account comes within that
+//! distance of the truth, and one that was exact stays exact, but for writes and removals on their way to the backend for as
+//! long as it takes to measure: those are found the next time.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
@@ -71,7 +72,15 @@ impl Account {
 
     /// What is known before the share is measured.
     pub(crate) fn measuring(&self) -> Measuring {
-        Measuring { bytes: self.bytes(), moved: self.moved.load(Ordering::Acquire) }
+        self.measuring_while(|| ())
+    }
+
+    /// As [`measuring`](Self::measuring); something happens in the middle of it.
+    fn measuring_while(&self, happens: impl FnOnce()) -> Measuring {
+        // First what has moved: what is counted before the second look then counts as moved since, and not as settled.
+        let moved = self.moved.load(Ordering::Acquire);
+        happens();
+        Measuring { bytes: self.bytes(), moved }
     }
 
     fn change(&self, add: u64, take: u64) {
@@ -100,6 +109,17 @@ mod tests {
         account.release(u64::MAX);
         assert!(account.reserve(DEBT_BYTES as u64, 0), "no credit but for so much");
         assert!(!account.reserve(1, 0));
+    }
+
+    #[test]
+    fn what_is_counted_while_measuring_begins_is_uncertain_and_not_settled() {
+        let account = Account::of(1000);
+        let measuring = account.measuring_while(|| assert!(account.reserve(50, 2000)));
+        measuring.found(&account, 1000);
+        assert_eq!(account.bytes(), 1050, "it is not written yet");
+        let measuring = account.measuring_while(|| assert!(account.reserve(50, 2000)));
+        measuring.found(&account, 1050);
+        assert_eq!(account.bytes(), 1100, "one of them is written");
     }
 
     #[test]
