@@ -147,6 +147,15 @@ impl Granted {
         place.ok().and_then(Result::ok).ok_or(full)
     }
 
+    /// Notes what an answer means for the grant and where it is counted.
+    fn answered(&self, mut rows: Rows, place: Option<OwnedSemaphorePermit>) -> Rows {
+        if rows.writes() {
+            self.lent.used(EXECUTE);
+        }
+        rows.place = place;
+        rows
+    }
+
     /// Says which grant would have let a statement change something, if that is why it failed.
     fn explain<T>(&self, result: Result<T, SqlError>) -> Result<T, SqlError> {
         result.map_err(|error| match error {
@@ -162,15 +171,14 @@ impl Sql for Granted {
         self.store.backend.get().dialect()
     }
 
-    /// What answers with rows and also changes something (`insert ... returning`) needs both operations.
+    /// What answers with rows and also changes something (`insert ... returning`) needs both operations, and is told as both.
     async fn query(&self, statement: Statement, terms: &Terms) -> Result<Rows, SqlError> {
         let checked = self.check_statement(SqlOperation::Query, &statement);
         let work = async {
             let terms = self.narrowed(terms);
             let place = self.place(terms.time).await?;
-            let mut rows = self.explain(self.store.backend.get().query(statement, &terms).await)?;
-            rows.place = Some(place);
-            Ok(rows)
+            let rows = self.explain(self.store.backend.get().query(statement, &terms).await)?;
+            Ok(self.answered(rows, Some(place)))
         };
         self.lent.told(QUERY, checked, work).await
     }
@@ -217,7 +225,8 @@ impl Transaction for GrantedTransaction {
         let Self { granted, inner, .. } = self;
         let checked = granted.check_statement(SqlOperation::Query, &statement);
         let terms = granted.narrowed(terms);
-        let work = async { granted.explain(inner.query(statement, &terms).await) };
+        let work =
+            async { Ok(granted.answered(granted.explain(inner.query(statement, &terms).await)?, None)) };
         granted.lent.told(QUERY, checked, work).await
     }
 

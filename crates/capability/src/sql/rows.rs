@@ -87,6 +87,11 @@ impl Rows {
         Ok(self)
     }
 
+    /// Whether the statement changes something, as far as its provider knows before its first row.
+    pub(super) fn writes(&self) -> bool {
+        self.stop.writes.load(Ordering::Acquire)
+    }
+
     /// What the statement did, once [`next`](Self::next) has said `None`.
     pub fn done(&self) -> Option<Done> {
         self.done
@@ -129,6 +134,8 @@ pub(super) struct Stop {
     pub(super) until: Instant,
     terms: Terms,
     stopped: AtomicBool,
+    /// Whether the statement is one that changes something; said before the head.
+    writes: AtomicBool,
     failed: Mutex<Option<SqlError>>,
     /// A thread that waits for room sleeps here.
     room: Condvar,
@@ -139,6 +146,11 @@ impl Stop {
     /// Whether nobody wants the answer any more, or its time is over: asked every few thousand steps of a statement.
     pub(super) fn now(&self) -> bool {
         self.stopped() || Instant::now() >= self.until
+    }
+
+    /// Notes, before the head is sent, that the statement changes something.
+    pub(super) fn writes(&self) {
+        self.writes.store(true, Ordering::Release);
     }
 
     fn stopped(&self) -> bool {
@@ -195,6 +207,7 @@ pub(super) fn answer(terms: &Terms, until: Instant) -> (Rows, Sink) {
         until,
         terms: terms.clone(),
         stopped: AtomicBool::new(false),
+        writes: AtomicBool::new(false),
         failed: Mutex::default(),
         room: Condvar::new(),
         gate: Mutex::default(),

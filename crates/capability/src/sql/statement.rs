@@ -63,6 +63,47 @@ pub(super) fn reads(text: &str) -> bool {
     ["select", "values", "with", "explain", "pragma"].iter().any(|word| first.eq_ignore_ascii_case(word))
 }
 
+/// Statements that PostgreSQL runs in a transaction that may only read, unless they lead to others.
+#[cfg(any(test, feature = "postgres"))]
+const READING: &[&str] = &[
+    "select",
+    "values",
+    "with",
+    "explain",
+    "table",
+    "show",
+    "set",
+    "reset",
+    "declare",
+    "fetch",
+    "move",
+    "close",
+    "savepoint",
+    "release",
+    "rollback",
+    "listen",
+    "unlisten",
+    "notify",
+    "discard",
+    "deallocate",
+];
+
+/// Words within such a statement that make it change something: in `with` and behind `explain`, `select ... into`, locked rows
+/// (`for update`), sequences.
+#[cfg(any(test, feature = "postgres"))]
+const WRITING: &[&str] =
+    &["insert", "update", "delete", "merge", "into", "create", "execute", "share", "nextval", "setval"];
+
+/// Whether a statement of PostgreSQL's may need the right to change something. A guess that is rather a yes: any of the words
+/// may be in a text or a name. What no text tells is that a function of the guest's own writes.
+#[cfg(any(test, feature = "postgres"))]
+pub(super) fn may_write(text: &str) -> bool {
+    let among = |words: &[&str], word: &str| words.iter().any(|known| known.eq_ignore_ascii_case(word));
+    let (first, rest) = word(text.trim_start_matches(|c: char| c == '(' || c.is_whitespace()));
+    let mut words = rest.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    !among(READING, first) || words.any(|word| among(WRITING, word))
+}
+
 /// Whether a statement adds rows, so that the number of the last one says something. `with` may lead to anything.
 pub(super) fn may_insert(text: &str) -> bool {
     let (first, _) = word(text);
@@ -141,6 +182,34 @@ mod tests {
         }
         for text in ["select 1", "(select 1)", "-- a\nselect 1", "/**/select 1", "é"] {
             assert_eq!(check(text), Ok(()), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn statements_that_may_write_are_guessed_by_their_words() {
+        for text in [
+            "insert into t values (1) returning n",
+            "/* select */ Update t set n = 1",
+            "with gone as (delete from t returning n) select n from gone",
+            "select n into u from t",
+            "select n from t for no key update",
+            "select nextval('s')",
+            "explain analyze insert into t values (1)",
+            "create table t ()",
+            "call p()",
+        ] {
+            assert!(may_write(text), "{text}");
+        }
+        for text in [
+            "select updated_at, deleted from t",
+            "(select 1) union values (2)",
+            "( (select 1))",
+            "with a as (select 1) select * from a",
+            "show search_path",
+            "set local search_path = x",
+            "explain select 1",
+        ] {
+            assert!(!may_write(text), "{text}");
         }
     }
 

@@ -228,6 +228,55 @@ async fn what_is_done_and_what_is_refused_is_recorded() {
     assert_eq!(*notes.0.lock(), expected);
 }
 
+/// The operations that a guest's way to a statement is told as.
+async fn told(folder: &std::path::Path, work: impl AsyncFnOnce(&Granted)) -> Vec<String> {
+    let url = format!("sqlite:{}/app.db", folder.display());
+    let store = Store::open("orders", &Tenant::default(), &url, &toml::Table::new()).await.unwrap();
+    let all = store.grant(SqlGrant::default(), &Limits::serve(), Arc::new(Unrecorded));
+    execute(&all, "create table if not exists t (n integer)").await.unwrap();
+    let notes = Arc::new(Notes::default());
+    work(&store.grant(SqlGrant::default(), &Limits::serve(), notes.clone())).await;
+    notes.0.lock().iter().filter_map(|note| note.strip_prefix("used sql orders ").map(str::to_owned)).collect()
+}
+
+#[tokio::test]
+async fn a_query_that_writes_is_told_as_both() {
+    let folder = tempfile::tempdir().unwrap();
+    let told = async |text: &str| {
+        let ways = [
+            told(folder.path(), async |granted| drop(query(granted, text).await.unwrap())).await,
+            told(folder.path(), async |granted| {
+                drop(Session::new(granted.clone()).run(Statement::new(text, [])).await.unwrap());
+            })
+            .await,
+            told(folder.path(), async |granted| {
+                let mut transaction = granted.begin(&wide(), wide().time).await.unwrap();
+                drop(transaction.query(Statement::new(text, []), &wide()).await.unwrap());
+            })
+            .await,
+        ];
+        let [plain, session, transaction] = ways;
+        assert_eq!(plain, session, "{text}");
+        assert_eq!(transaction, [&["execute".to_owned()][..], &plain].concat(), "{text}: a transaction may write");
+        plain
+    };
+    for text in ["select 1", "with a as (select 1) select * from a", "pragma user_version", "explain select 1"] {
+        assert_eq!(told(text).await, ["query"], "{text}");
+    }
+    for text in [
+        "insert into t values (1) returning n",
+        "insert into t values (1)",
+        "with a as (select 1) delete from t",
+        "pragma user_version = 7",
+        "create table if not exists u (n integer)",
+    ] {
+        assert_eq!(told(text).await, ["query", "execute"], "{text}");
+    }
+    let text = "insert into t values (1)";
+    let executed = self::told(folder.path(), async |granted| assert_eq!(execute(granted, text).await, Ok(1))).await;
+    assert_eq!(executed, ["execute"]);
+}
+
 #[tokio::test]
 async fn a_session_keeps_its_transaction_between_statements() {
     let granted = granted(SqlGrant::default(), &Limits::serve()).await;

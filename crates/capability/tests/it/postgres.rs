@@ -10,12 +10,16 @@ use std::{
 
 use bytes::Bytes;
 use chrono::{NaiveDate, NaiveTime};
-use samara_capability::sql::{
-    Access, Interval, Kind, Range, Share, Sql, SqlError, Statement, Terms, Value,
-    check::{check_sql, wide},
-    open,
+use parking_lot::Mutex;
+use samara_capability::{
+    Denial, Recorder,
+    sql::{
+        Access, Interval, Kind, Range, Share, Sql, SqlError, Statement, Store, Terms, Value,
+        check::{check_sql, wide},
+        open,
+    },
 };
-use samara_model::Tenant;
+use samara_model::{Capability, Limits, SqlGrant, Tenant};
 
 use crate::servers::{PASSWORD, Server, USER};
 
@@ -157,6 +161,55 @@ async fn what_may_only_read_cannot_talk_its_way_out() {
         assert_eq!(sql.execute(Statement::new(insert, []), &read).await, Err(SqlError::ReadOnly), "{first}");
     }
     assert_eq!(one(&sql, "select count(*) from t").await, 0.into());
+}
+
+#[derive(Debug, Default)]
+struct Used(Mutex<Vec<&'static str>>);
+
+impl Recorder for Used {
+    fn used(&self, _: Capability, _: &str, operation: &'static str) {
+        self.0.lock().push(operation);
+    }
+    fn denied(&self, denial: &Denial) {
+        panic!("{denial:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_server_takes_for_writing_is_told_as_both() {
+    let server = Server::postgres();
+    let settings = toml::Table::new();
+    let store = Store::open("orders", &Tenant::new("acme").unwrap(), &server.url_in_full(), &settings).await.unwrap();
+    let sql = tenant(&server, "acme").await;
+    run(&sql, "create table t (n integer)").await;
+    run(&sql, "create sequence s").await;
+    let read = Terms { access: Access::Read, ..wide() };
+    for text in [
+        "select count(*) from t",
+        "(select 1) union values (2)",
+        "with a as (select n from t) select count(*) from a",
+        "explain select 1",
+        "show search_path",
+        "insert into t values (1)",
+        "insert into t values (1) returning n",
+        "with added as (insert into t values (1) returning n) select n from added",
+        "select nextval('s')",
+        "select n from t for update",
+        "select n into u from t",
+        "explain analyze delete from t",
+        "truncate t",
+        "drop table u",
+    ] {
+        let writes = match sql.execute(Statement::new(text, []), &read).await {
+            Err(SqlError::ReadOnly) => true,
+            done => done.map(|_| false).unwrap_or_else(|error| panic!("{text}: {error}")),
+        };
+        let used = Arc::new(Used::default());
+        let granted = store.grant(SqlGrant::default(), &Limits::serve(), used.clone());
+        granted.query(Statement::new(text, []), &wide()).await.unwrap().collect().await.unwrap();
+        let expected: &[_] = if writes { &["query", "execute"] } else { &["query"] };
+        assert_eq!(*used.0.lock(), expected, "{text}");
+    }
 }
 
 #[tokio::test]

@@ -6,7 +6,11 @@ use futures::{TryStreamExt as _, future::BoxFuture};
 use tokio_postgres::{RowStream, Statement as Prepared, error::SqlState};
 
 use super::{decode, encode, pool::Session, server::Server};
-use crate::sql::{Access, Column, Done, SqlError, Statement, Terms, rows::Sink, statement::reads};
+use crate::sql::{
+    Access, Column, Done, SqlError, Statement, Terms,
+    rows::Sink,
+    statement::{may_write, reads},
+};
 
 /// Begins a transaction that cannot be made to write: after its first query its kind is fixed.
 pub(super) const BEGIN_READ: &str = "BEGIN READ ONLY; SELECT 1";
@@ -40,6 +44,9 @@ async fn framed(
     around: Around,
     sink: &mut Sink,
 ) -> Result<Done, Failed> {
+    if terms.access == Access::Write && may_write(&statement.text) {
+        sink.stop.writes();
+    }
     let reading = around == Around::Nothing && terms.access == Access::Read;
     if reading {
         server.told(session.line.client.batch_execute(BEGIN_READ).await, &session.line)?;

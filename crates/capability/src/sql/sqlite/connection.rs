@@ -144,6 +144,9 @@ impl Connection {
         if changes && terms.access == Access::Read {
             return Err(SqlError::ReadOnly.into());
         }
+        if changes {
+            sink.stop.writes();
+        }
         bind(&mut prepared, &statement.parameters)?;
         let columns: Arc<[Column]> = prepared.columns().map(|one| column(&one)).collect();
         // A statement that changes and answers is done when its answer is read: until then it can be undone as a whole.
