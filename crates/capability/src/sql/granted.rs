@@ -148,11 +148,11 @@ impl Granted {
     }
 
     /// Notes what an answer means for the grant and where it is counted.
-    fn answered(&self, mut rows: Rows, place: Option<OwnedSemaphorePermit>) -> Rows {
+    fn answered(&self, mut rows: Rows, place: Arc<OwnedSemaphorePermit>) -> Rows {
         if rows.writes() {
             self.lent.used(EXECUTE);
         }
-        rows.place = place;
+        rows.place = Some(place);
         rows
     }
 
@@ -178,7 +178,7 @@ impl Sql for Granted {
             let terms = self.narrowed(terms);
             let place = self.place(terms.time).await?;
             let rows = self.explain(self.store.backend.get().query(statement, &terms).await)?;
-            Ok(self.answered(rows, Some(place)))
+            Ok(self.answered(rows, Arc::new(place)))
         };
         self.lent.told(QUERY, checked, work).await
     }
@@ -204,7 +204,7 @@ impl Sql for Granted {
         let work = async {
             let place = self.place(terms.time).await?;
             let inner = self.store.backend.get().begin(&terms, time.min(TRANSACTION_TIME)).await?;
-            let transaction = GrantedTransaction { granted: self.clone(), inner, _place: place };
+            let transaction = GrantedTransaction { granted: self.clone(), inner, place: Arc::new(place) };
             Ok(Box::new(transaction) as Box<dyn Transaction>)
         };
         self.lent.told(told, checked, work).await
@@ -216,17 +216,23 @@ impl Sql for Granted {
 struct GrantedTransaction {
     granted: Granted,
     inner: Box<dyn Transaction>,
-    _place: OwnedSemaphorePermit,
+    /// Shared with one unread answer; any more of them take places of their own.
+    place: Arc<OwnedSemaphorePermit>,
 }
 
 #[async_trait]
 impl Transaction for GrantedTransaction {
     async fn query(&mut self, statement: Statement, terms: &Terms) -> Result<Rows, SqlError> {
-        let Self { granted, inner, .. } = self;
+        let Self { granted, inner, place } = self;
         let checked = granted.check_statement(SqlOperation::Query, &statement);
         let terms = granted.narrowed(terms);
-        let work =
-            async { Ok(granted.answered(granted.explain(inner.query(statement, &terms).await)?, None)) };
+        let work = async {
+            let place = match Arc::strong_count(place) {
+                1 => Arc::clone(place),
+                _ => Arc::new(granted.place(terms.time).await?),
+            };
+            Ok(granted.answered(granted.explain(inner.query(statement, &terms).await)?, place))
+        };
         granted.lent.told(QUERY, checked, work).await
     }
 

@@ -41,8 +41,8 @@ pub struct Rows {
     page: vec::IntoIter<Row>,
     done: Option<Done>,
     stop: Arc<Stop>,
-    /// The place among the open answers of a workload that this one takes.
-    pub(super) place: Option<OwnedSemaphorePermit>,
+    /// The place among the open answers of a workload that this one takes, alone or with its transaction.
+    pub(super) place: Option<Arc<OwnedSemaphorePermit>>,
 }
 
 impl Rows {

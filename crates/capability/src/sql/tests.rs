@@ -179,6 +179,37 @@ async fn transactions_and_unread_answers_of_a_workload_are_counted() {
 }
 
 #[tokio::test]
+async fn unread_answers_of_a_transaction_are_counted_as_all_others() {
+    let limits = Limits { sql_open: 2, ..Limits::serve() };
+    let granted = granted(SqlGrant::default(), &limits).await;
+    let impatient = Terms { time: Duration::from_millis(20), ..wide() };
+    let full = SqlError::TooMany { what: "transactions and unread answers of one workload", limit: 2 };
+    let one = || Statement::new("select 1", []);
+    let mut transaction = granted.begin(&wide(), wide().time).await.unwrap();
+    // The first has the transaction's own place, and keeps it when the transaction has ended.
+    let first = transaction.query(one(), &wide()).await.unwrap();
+    let second = transaction.query(one(), &wide()).await.unwrap();
+    assert_eq!(transaction.query(one(), &impatient).await.unwrap_err(), full);
+    drop(second);
+    drop(transaction.query(one(), &wide()).await.unwrap());
+    transaction.commit().await.unwrap();
+    let another = granted.begin(&wide(), wide().time).await.unwrap();
+    assert_eq!(granted.begin(&impatient, wide().time).await.unwrap_err(), full);
+    assert_eq!(first.collect().await.unwrap().0, [[super::Value::Integer(1)]]);
+    drop(granted.begin(&wide(), wide().time).await);
+    drop(another);
+
+    let alone = self::granted(SqlGrant::default(), &Limits { sql_open: 1, ..limits }).await;
+    let mut transaction = alone.begin(&wide(), wide().time).await.unwrap();
+    for _ in 0..3 {
+        let answer = transaction.query(one(), &wide()).await.unwrap();
+        assert_eq!(answer.collect().await.unwrap().0, [[super::Value::Integer(1)]], "one place is enough for both");
+    }
+    assert_eq!(transaction.execute(one(), &wide()).await.unwrap().affected, 0);
+    transaction.commit().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_database_grows_no_further_than_its_limit() {
     let limits = Limits { sql_total_bytes: 64 << 10, ..Limits::serve() };
     let granted = granted(SqlGrant::default(), &limits).await;
