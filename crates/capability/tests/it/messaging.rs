@@ -23,10 +23,10 @@ use crate::servers::{PASSWORD, Server, USER};
 const SOON: Duration = Duration::from_secs(60);
 
 /// The time-out of buses whose server is away.
-const SHORT: &str = "timeout = '1s'";
+const SHORT: &str = "timeout = '4s'";
 
 /// Streams that a machine with little disk takes several of: a server sets their size aside.
-const SMALL: &str = "max = '4MiB'";
+const SMALL: &str = "max = '4MiB'\ntimeout = '60s'";
 
 async fn bus(url: &str, settings: &str) -> Result<Arc<dyn Messaging>, MessagingError> {
     open(url, &toml::from_str(settings).unwrap()).await
@@ -124,14 +124,15 @@ async fn weather_passes(server: &Server) {
     let away = share.publish(Message::new("news.a", "lost")).await.unwrap_err();
     assert!(matches!(away, MessagingError::Backend(_) | MessagingError::TimedOut(_)), "{away:?}");
     assert!(share.subscribe(Subscription::plain(pattern("x"), 1)).await.is_err());
-    assert!(since.elapsed() < Duration::from_secs(10), "{:?}", since.elapsed());
+    assert!(since.elapsed() < SOON, "{:?}", since.elapsed());
 
     server.start();
     publish_when_back(&share, "news.b", "back").await;
     // The subscription may come back a little after that.
     let again = async {
         loop {
-            share.publish(Message::new("news.b", "again")).await.unwrap();
+            // It may be back for one and late for another.
+            let _ = share.publish(Message::new("news.b", "again")).await;
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
@@ -149,7 +150,7 @@ async fn weather_passes(server: &Server) {
     }
     let slow = slow.unwrap_err();
     assert!(matches!(slow, MessagingError::TimedOut(_)), "{slow:?}");
-    assert!(since.elapsed() < Duration::from_secs(10), "{:?}", since.elapsed());
+    assert!(since.elapsed() < SOON, "{:?}", since.elapsed());
     server.thaw();
     publish_when_back(&share, "news.d", "thawed").await;
 }
@@ -286,7 +287,7 @@ impl Handler for Moody {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_trigger_on_nats_gives_up_what_fails_and_outlives_the_server() {
     let server = Server::nats();
-    let backend = bus(&server.url(), "timeout = '1s'\nmax = '4MiB'").await.unwrap();
+    let backend = bus(&server.url(), "timeout = '4s'\nmax = '4MiB'").await.unwrap();
     let share: Arc<dyn Messaging> = Arc::new(share("acme", &backend));
     let mut dead = share.subscribe(Subscription::plain(pattern("dead"), 100)).await.unwrap();
     let moody = Arc::new(Moody { good: AtomicBool::new(false), tries: AtomicU64::new(0) });

@@ -27,7 +27,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 /// How long a server may take to be ready, on a machine that is busy.
-const READY: Duration = Duration::from_secs(60);
+const READY: Duration = Duration::from_secs(300);
 
 /// The name that every server knows, where it asks for one. PostgreSQL has a database of this name too.
 pub(crate) const USER: &str = "samara";
@@ -98,6 +98,8 @@ impl Server {
             if ready(kind, port, &mut child) {
                 return Self { kind, port, folder, process: Mutex::new(Some(child)) };
             }
+            // One that runs and is not ready is not waited for.
+            let _ = child.kill();
             let _ = child.wait();
         }
         panic!("{kind:?} does not start: {}", log(&folder));
@@ -285,7 +287,7 @@ fn pause() {
 fn answers(kind: Kind, port: u16) -> bool {
     let talk = |ask: &[u8], answer: &[&[u8]]| {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()?;
-        stream.set_read_timeout(Some(Duration::from_secs(1))).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(60))).ok()?;
         stream.write_all(ask).ok()?;
         let mut said = [0; 7];
         stream.read_exact(&mut said).ok()?;

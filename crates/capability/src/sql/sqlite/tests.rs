@@ -194,7 +194,7 @@ async fn another_process_that_writes_is_waited_for_and_then_told() {
     assert!(matches!(error, SqlError::TimedOut(_)), "{error:?}");
     assert_eq!(rows(&sql, "select count(*) from t").await, Ok(vec![vec![0.into()]]), "readers do not wait");
     other.execute_batch("commit").unwrap();
-    assert_eq!(sql.execute(insert(), &short).await.unwrap().affected, 1);
+    assert_eq!(sql.execute(insert(), &wide()).await.unwrap().affected, 1);
 }
 
 #[tokio::test]

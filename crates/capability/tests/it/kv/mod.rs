@@ -13,6 +13,9 @@ use samara_capability::{
 };
 use samara_model::{KvGrant, Limits, Tenant};
 
+/// For what is not about time-outs: the machine and its disk may be busy.
+const PATIENT: &str = "timeout = \"60s\"";
+
 /// Opens a store with settings as a manifest writes them.
 async fn opened(url: &str, settings: &str) -> Result<Arc<dyn KeyValue>, KvError> {
     open(url, &settings.parse().unwrap(), &NoWorkloads).await

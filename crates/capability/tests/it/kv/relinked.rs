@@ -9,7 +9,7 @@ use samara_capability::{
 };
 use samara_model::{KvGrant, Limits, Tenant};
 
-use super::opened;
+use super::{PATIENT, opened};
 
 const TASKS: usize = 8;
 
@@ -18,13 +18,13 @@ async fn nothing_is_lost_while_a_store_moves_from_backend_to_backend() {
     let folder = tempfile::tempdir().unwrap();
     let mut backends = vec![
         opened("memory:", "").await.unwrap(),
-        opened(&format!("redb:{}/store.redb", folder.path().display()), "").await.unwrap(),
+        opened(&format!("redb:{}/store.redb", folder.path().display()), PATIENT).await.unwrap(),
     ];
     #[cfg(feature = "external-tests")]
     let servers = [crate::servers::Server::redis(), crate::servers::Server::nats()];
     #[cfg(feature = "external-tests")]
     for server in &servers {
-        backends.push(opened(&server.url(), "").await.unwrap());
+        backends.push(opened(&server.url(), PATIENT).await.unwrap());
     }
 
     let store = Store::new("carts", &Tenant::default(), backends[0].clone()).await.unwrap();
