@@ -6,11 +6,11 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use samara_model::{Body, BodyError, Fault, format_bytes};
+use samara_model::{Body, BodyError, Fault};
 use samara_telemetry::{Watch, Watched};
 use tokio::time::{Instant, Sleep};
 
@@ -212,6 +212,7 @@ impl http_body::Body for Outgoing {
 mod tests {
     use super::*;
     use http_body_util::StreamBody;
+    use samara_model::collect;
 
     fn chunks(chunks: &[&'static str]) -> Body {
         let frames: Vec<_> = chunks.iter().map(|chunk| Ok(Frame::data(Bytes::from_static(chunk.as_bytes())))).collect();

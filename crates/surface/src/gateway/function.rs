@@ -17,7 +17,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Response, StatusCode, header::CONTENT_TYPE, request::Parts};
 use http_body::Body as _;
-use samara_model::{Body, Call, Encoding, Fault, Function, Reply};
+use samara_model::{Body, Call, Encoding, Fault, Function, Reply, collect};
 
 use super::{query, reply, target::Destination};
 
