@@ -22,6 +22,10 @@ const STEP: usize = 1000;
 /// Headers that a page of a listing looks at, at most.
 const PAGE_SCAN: usize = 10_000;
 
+/// How long the server holds a request for headers that are not there any more: a key that is written while a walk comes to it
+/// moves to the end, and the server has counted it where it was.
+const STEP_WAIT: Duration = Duration::from_millis(500);
+
 /// How long the server keeps a walk that nobody goes on with.
 const FORGOTTEN: Duration = Duration::from_secs(30);
 
@@ -66,16 +70,38 @@ impl Bucket {
         self.server.in_time(made).await
     }
 
-    /// The next writes of a walk; none at its end.
-    async fn step(&self, walk: &PullConsumer, count: usize) -> Result<Vec<Seen>, KvError> {
+    /// The next writes of a walk, and whether they are the last.
+    async fn step(&self, walk: &PullConsumer, count: usize) -> Result<(Vec<Seen>, bool), KvError> {
+        let info = walk.cached_info();
+        if info.num_pending == 0 {
+            return Ok((Vec::new(), true));
+        }
         let stepping = async {
             let failed = |error: &dyn std::fmt::Display| self.server.failed(&error.to_string());
-            let mut messages = walk.fetch().max_messages(count).messages().await.map_err(|error| failed(&error))?;
             let mut seen = Vec::new();
-            while let Some(message) = messages.next().await {
-                seen.push(self.seen(&message.map_err(|error| failed(&*error))?)?);
+            loop {
+                let batch = walk.batch().max_messages(count).expires(STEP_WAIT);
+                let mut messages = batch.messages().await.map_err(|error| failed(&error))?;
+                while let Some(message) = messages.next().await {
+                    let one = self.seen(&message.map_err(|error| failed(&*error))?)?;
+                    let last = one.behind == 0;
+                    seen.push(one);
+                    if last {
+                        return Ok((seen, true));
+                    }
+                }
+                if seen.len() >= count {
+                    return Ok((seen, false));
+                }
+                // The server is slow, or there is nothing of what it had counted.
+                let now = self.stream.consumer_info(&info.name).await.map_err(|error| failed(&error))?;
+                if now.num_pending == 0 {
+                    return Ok((seen, true));
+                }
+                if !seen.is_empty() {
+                    return Ok((seen, false));
+                }
             }
-            Ok(seen)
         };
         self.server.in_time(stepping).await
     }
@@ -117,21 +143,20 @@ impl Bucket {
         let count = if names::filter(prefix).1 { (limit + 1).clamp(16, STEP) } else { STEP };
         let (mut page, mut looked) = (Page::default(), 0);
         loop {
-            let step = self.step(walk, count).await?;
-            if step.is_empty() {
-                return Ok(Page { cursor: None, ..page });
-            }
-            for seen in step {
+            let (step, last) = self.step(walk, count).await?;
+            let of_step = step.len();
+            for (index, seen) in step.into_iter().enumerate() {
                 looked += 1;
                 if !seen.mark && !seen.over {
                     page.keys.extend(seen.key.filter(|key| key.starts_with(prefix)));
                 }
-                if seen.behind == 0 {
-                    return Ok(Page { cursor: None, ..page });
-                }
-                if page.keys.len() >= limit || looked >= PAGE_SCAN {
+                let at_end = last && index + 1 == of_step;
+                if !at_end && (page.keys.len() >= limit || looked >= PAGE_SCAN) {
                     return Ok(Page { cursor: Some(seen.number.to_string()), ..page });
                 }
+            }
+            if last {
+                return Ok(Page { cursor: None, ..page });
             }
         }
     }
@@ -149,10 +174,7 @@ impl Bucket {
     async fn measured(&self, walk: &PullConsumer, prefix: &str) -> Result<(Usage, Vec<Seen>), KvError> {
         let (mut usage, mut swept) = (Usage::default(), Vec::new());
         loop {
-            let step = self.step(walk, STEP).await?;
-            if step.is_empty() {
-                return Ok((usage, swept));
-            }
+            let (step, last) = self.step(walk, STEP).await?;
             for seen in step {
                 let Some(key) = seen.key.as_ref().filter(|key| key.starts_with(prefix)) else { continue };
                 if !seen.mark && !seen.over {
@@ -161,6 +183,9 @@ impl Bucket {
                 } else if (seen.over || seen.age > MARK_KEPT) && swept.len() < SWEPT {
                     swept.push(seen);
                 }
+            }
+            if last {
+                return Ok((usage, swept));
             }
         }
     }
