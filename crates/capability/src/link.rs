@@ -25,6 +25,16 @@ impl<T: ?Sized> Link<T> {
     pub fn set(&self, backend: Arc<T>) -> Arc<T> {
         Arc::clone(&self.0.swap(Arc::new(backend)))
     }
+
+    /// Leads to another backend, if it still leads to this one; answers whether it did.
+    pub fn replace(&self, was: &Arc<T>, backend: Arc<T>) -> bool {
+        let now = self.0.load();
+        if !Arc::ptr_eq(&**now, was) {
+            return false;
+        }
+        let before = self.0.compare_and_swap(&*now, Arc::new(backend));
+        Arc::ptr_eq(&*before, &*now)
+    }
 }
 
 impl<T: ?Sized + fmt::Debug> fmt::Debug for Link<T> {

@@ -85,10 +85,6 @@ impl Granted {
         self.lent.span(named(operation))
     }
 
-    fn backend(&self) -> Arc<dyn KeyValue> {
-        self.store.backend.get()
-    }
-
     /// The key as the backend knows it.
     fn full(&self, key: &str) -> Result<String, KvError> {
         bound("key", key.len() as u64, self.key_bytes)?;
@@ -123,7 +119,7 @@ impl Granted {
         if self.store.account.reserve(entry, self.total_bytes) {
             return Ok(entry);
         }
-        let old = self.backend().get(full).await?.map_or(0, |old| key.len() as u64 + old.len() as u64);
+        let old = self.store.turn().await.backend.get(full).await?.map_or(0, |old| key.len() as u64 + old.len() as u64);
         let growth = entry.saturating_sub(old);
         // What does not grow always fits: a full store can still be made smaller.
         if growth == 0 || self.store.account.reserve(growth, self.total_bytes) {
@@ -167,7 +163,7 @@ fn bound_batch(keys: usize) -> Result<(), KvError> {
 impl KeyValue for Granted {
     async fn get(&self, key: &str) -> Result<Option<Bytes>, KvError> {
         self.told(KvOperation::Get, async {
-            let value = self.backend().get(&self.full(key)?).await?;
+            let value = self.store.turn().await.backend.get(&self.full(key)?).await?;
             // Somebody else may have written more than this workload may hold.
             value.as_deref().map_or(Ok(()), |value| self.value(value))?;
             Ok(value)
@@ -177,7 +173,7 @@ impl KeyValue for Granted {
 
     async fn entry(&self, key: &str) -> Result<Option<Entry>, KvError> {
         self.told(KvOperation::Get, async {
-            let entry = self.backend().entry(&self.full(key)?).await?;
+            let entry = self.store.turn().await.backend.entry(&self.full(key)?).await?;
             entry.as_ref().map_or(Ok(()), |entry| self.value(&entry.value))?;
             Ok(entry)
         })
@@ -190,7 +186,7 @@ impl KeyValue for Granted {
             self.value(&value)?;
             let written = value.len() as u64;
             let reserved = self.reserve(key, &full, written).await?;
-            match self.backend().set_expiring(&full, value, ttl).await {
+            match self.store.turn().await.writing([&full]).set_expiring(&full, value, ttl).await {
                 Ok(replaced) => {
                     self.settle(reserved, key, written, replaced);
                     Ok(replaced)
@@ -206,7 +202,8 @@ impl KeyValue for Granted {
 
     async fn delete(&self, key: &str) -> Result<Option<u64>, KvError> {
         self.told(KvOperation::Delete, async {
-            let removed = self.backend().delete(&self.full(key)?).await?;
+            let full = self.full(key)?;
+            let removed = self.store.turn().await.writing([&full]).delete(&full).await?;
             if let Some(bytes) = removed {
                 self.store.account.release(key.len() as u64 + bytes);
             }
@@ -216,7 +213,7 @@ impl KeyValue for Granted {
     }
 
     async fn exists(&self, key: &str) -> Result<bool, KvError> {
-        self.told(KvOperation::Get, async { self.backend().exists(&self.full(key)?).await }).await
+        self.told(KvOperation::Get, async { self.store.turn().await.backend.exists(&self.full(key)?).await }).await
     }
 
     async fn list_keys(&self, prefix: &str, cursor: Option<&str>, limit: usize) -> Result<Page, KvError> {
@@ -224,7 +221,7 @@ impl KeyValue for Granted {
             let prefix = self.full(prefix)?;
             // No provider's cursor is longer than a key and a few words.
             bound("cursor", cursor.map_or(0, str::len) as u64, self.key_bytes.saturating_add(256))?;
-            let page = self.backend().list_keys(&prefix, cursor, limit.clamp(1, PAGE_KEYS)).await?;
+            let page = self.store.turn().await.backend.list_keys(&prefix, cursor, limit.clamp(1, PAGE_KEYS)).await?;
             let own = |key: String| key.strip_prefix(&*self.store.prefix).map(str::to_owned);
             Ok(Page { keys: page.keys.into_iter().filter_map(own).collect(), cursor: page.cursor })
         })
@@ -235,7 +232,7 @@ impl KeyValue for Granted {
         self.told(KvOperation::Increment, async {
             let full = self.full(key)?;
             let reserved = self.reserve(key, &full, NUMBER_BYTES).await?;
-            match self.backend().increment(&full, delta).await {
+            match self.store.turn().await.writing([&full]).increment(&full, delta).await {
                 Ok(done) => {
                     self.settle(reserved, key, done.value.to_string().len() as u64, done.replaced);
                     Ok(done)
@@ -255,7 +252,7 @@ impl KeyValue for Granted {
             self.value(&new)?;
             let written = new.len() as u64;
             let reserved = self.reserve(key, &full, written).await?;
-            match self.backend().swap(&full, expected, new).await {
+            match self.store.turn().await.writing([&full]).swap(&full, expected, new).await {
                 Ok(Swap::Done) => {
                     self.settle(reserved, key, written, expected.map(|old| old.len() as u64));
                     Ok(Swap::Done)
@@ -281,7 +278,7 @@ impl KeyValue for Granted {
             let mut values = Vec::with_capacity(keys.len());
             let mut bytes = 0_u64;
             for chunk in full.chunks(CHUNK_KEYS) {
-                for value in self.backend().get_many(chunk).await? {
+                for value in self.store.turn().await.backend.get_many(chunk).await? {
                     let length = value.as_ref().map_or(0, Bytes::len) as u64;
                     bound("value", length, self.value_bytes)?;
                     bytes = bytes.saturating_add(length);
@@ -311,7 +308,9 @@ impl KeyValue for Granted {
             }
             return outcomes.done;
         }
-        let outcomes = self.backend().set_many(full).await;
+        let mut turn = self.store.turn().await;
+        let outcomes = turn.writing(full.iter().map(|(key, _)| key)).set_many(full).await;
+        drop(turn);
         for ((key, value), outcome) in sizes.iter().zip(&outcomes) {
             let out = match outcome {
                 Ok(replaced) => replaced.map_or(0, |old| key + old),
@@ -328,7 +327,7 @@ impl KeyValue for Granted {
             Ok(full) => full,
             Err(error) => return vec![Err(error); keys.len()],
         };
-        let outcomes = self.backend().delete_many(&full).await;
+        let outcomes = self.store.turn().await.writing(&full).delete_many(&full).await;
         for (key, outcome) in keys.iter().zip(&outcomes) {
             if let Ok(Some(old)) = outcome {
                 self.store.account.release(key.len() as u64 + old);
@@ -339,14 +338,14 @@ impl KeyValue for Granted {
 
     async fn watch(&self, prefix: &str) -> Result<Watch, KvError> {
         self.told(KvOperation::Watch, async {
-            Ok(self.backend().watch(&self.full(prefix)?).await?.without(&self.store.prefix))
+            Ok(self.store.turn().await.backend.watch(&self.full(prefix)?).await?.without(&self.store.prefix))
         })
         .await
     }
 
     /// What this share holds under a prefix. For the host: it needs no grant.
     async fn usage(&self, prefix: &str) -> Result<Usage, KvError> {
-        let usage = self.backend().usage(&format!("{}{prefix}", self.store.prefix)).await?;
+        let usage = self.store.turn().await.backend.usage(&format!("{}{prefix}", self.store.prefix)).await?;
         let ours = usage.keys.saturating_mul(self.store.prefix.len() as u64);
         Ok(Usage { bytes: usage.bytes.saturating_sub(ours), ..usage })
     }

@@ -17,9 +17,11 @@ use bytes::Bytes;
 mod check;
 mod copy;
 mod error;
+mod gate;
 mod granted;
 mod measure;
 mod memory;
+mod moving;
 #[cfg(feature = "nats")]
 mod nats;
 mod number;
@@ -36,7 +38,9 @@ mod watch;
 pub use check::check_kv;
 pub use copy::{Copied, copy};
 pub use error::KvError;
+pub use gate::{HOLD, NOTED_BYTES, NOTED_KEYS};
 pub use granted::{BATCH_BYTES, BATCH_KEYS, Granted, PAGE_KEYS};
+pub use moving::{MoveError, Present, Progress};
 pub use store::Store;
 pub use watch::{Change, WATCH_QUEUE, WATCHERS, Watch};
 

@@ -9,7 +9,11 @@ use std::sync::Arc;
 use samara_model::{KvGrant, Limits, Tenant};
 use tokio::sync::Notify;
 
-use super::{Granted, KeyValue, KvError, measure};
+use super::{
+    Granted, KeyValue, KvError,
+    gate::{Gate, Turn},
+    measure,
+};
 use crate::{Link, Recorder, account::Account};
 
 /// One tenant's share of an open backend, under the name its manifest gives it.
@@ -21,6 +25,8 @@ pub struct Store {
     pub(super) account: Arc<Account>,
     /// Wakes whoever measures: a write found no room.
     pub(super) hurry: Arc<Notify>,
+    /// Where operations wait for the moment in which the backend is exchanged.
+    pub(super) gate: Arc<Gate>,
 }
 
 impl Store {
@@ -42,6 +48,7 @@ impl Store {
             backend: Arc::new(Link::new(backend)),
             account: Arc::new(Account::of(bytes)),
             hurry: Arc::default(),
+            gate: Arc::default(),
         };
         measure::start(&store);
         Ok(store)
@@ -65,7 +72,8 @@ impl Store {
         measure::measure(&self.prefix, &*self.backend.get(), &self.account).await
     }
 
-    /// What the name leads to; whoever changes it changes it for all clones, and so for all workloads it was lent to.
+    /// What the name leads to; whoever changes it changes it for all clones, and so for all workloads it was lent to. Nothing
+    /// is copied: [`move_to`](Self::move_to) takes the data along.
     pub fn link(&self) -> &Arc<Link<dyn KeyValue>> {
         &self.backend
     }
@@ -73,5 +81,9 @@ impl Store {
     /// Lends the store to a workload, to the extent of a grant and within its limits.
     pub fn grant(&self, grant: KvGrant, limits: &Limits, recorder: Arc<dyn Recorder>) -> Granted {
         Granted::new(self.clone(), grant, limits, recorder)
+    }
+    /// The backend for one operation, which is not moved until it is over.
+    pub(super) async fn turn(&self) -> Turn<'_> {
+        self.gate.turn(|| self.backend.get()).await
     }
 }

@@ -173,8 +173,15 @@ impl Bucket {
 
     async fn measured(&self, walk: &PullConsumer, prefix: &str) -> Result<(Usage, Vec<Seen>), KvError> {
         let (mut usage, mut swept) = (Usage::default(), Vec::new());
+        // As many as there were at the beginning: what is written meanwhile is at the end, and may never come to one.
+        let mut left = walk.cached_info().num_pending;
         loop {
-            let (step, last) = self.step(walk, STEP).await?;
+            let count = usize::try_from(left).map_or(STEP, |left| left.min(STEP));
+            if count == 0 {
+                return Ok((usage, swept));
+            }
+            let (step, last) = self.step(walk, count).await?;
+            left = left.saturating_sub(step.len() as u64);
             for seen in step {
                 let Some(key) = seen.key.as_ref().filter(|key| key.starts_with(prefix)) else { continue };
                 if !seen.mark && !seen.over {

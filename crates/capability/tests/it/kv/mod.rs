@@ -1,6 +1,7 @@
 //! Key-value stores beyond one process: on real servers, in bad weather, killed.
 
 mod killed;
+mod moved;
 mod relinked;
 #[cfg(feature = "external-tests")]
 mod remote;

@@ -190,6 +190,35 @@ async fn urls_that_are_none_say_what_to_write() {
     assert!(opened("redis://127.0.0.1", "timeout = \"0s\"").await.is_err());
 }
 
+mod nats {
+    //! What only NATS has: a bound on messages, names that are not any text, buckets of others.
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_the_server_does_not_take_is_too_large() {
+        let server = Server::nats();
+        let store = opened(&server.url(), "").await.unwrap();
+        let large = store.set("k", Bytes::from(vec![0; 2 << 20])).await.unwrap_err();
+        assert!(matches!(large, KvError::TooLarge { limit, .. } if limit == 1 << 20), "{large:?}");
+        let long = store.set(&"\u{1f341}".repeat(500), Bytes::new()).await.unwrap_err();
+        assert!(matches!(long, KvError::TooLarge { .. }), "{long:?}");
+        assert_eq!(store.set("k", "v".into()).await, Ok(None), "it goes on");
+    }
+
+    #[tokio::test]
+    async fn buckets_are_stores_of_their_own() {
+        let server = Server::nats();
+        let one = opened(&format!("{}/one", server.url()), "").await.unwrap();
+        let other = opened(&format!("{}/other", server.url()), "").await.unwrap();
+        one.set("k", "v".into()).await.unwrap();
+        assert_eq!(other.get("k").await, Ok(None));
+        assert_eq!(opened(&format!("{}/one", server.url()), "").await.unwrap().get("k").await, Ok(Some("v".into())));
+        one.set_expiring("ends", "v".into(), Some(Duration::from_millis(1))).await.unwrap();
+        eventually(async || one.usage("").await.unwrap().keys == 1).await;
+    }
+}
+
 mod redis {
     //! What only Redis has: data of other programs beside ours.
 
