@@ -91,6 +91,42 @@ async fn a_module_of_spin_0_uses_what_it_is_granted_under_the_names_of_then() {
     assert!(status == 500 && why.starts_with("open: error"), "{why}");
 }
 
+/// A module as linkers made them of libraries: before and after each export the language is set up and taken down, which asks
+/// the host. Its handler answers 200 if that was done before.
+const WRAPPED: &str = r#"(module
+  (import "wasi_snapshot_preview1" "environ_sizes_get" (func $environ (param i32 i32) (result i32)))
+  (memory (export "memory") 16)
+  (global $up (mut i32) (i32.const 0))
+  (global $top (mut i32) (i32.const 65536))
+  (func $constructors
+    (drop (call $environ (i32.const 16) (i32.const 20)))
+    (global.set $up (i32.add (global.get $up) (i32.const 1))))
+  (func $destructors)
+  (func $realloc (param i32 i32 i32 i32) (result i32)
+    (global.get $top)
+    (global.set $top (i32.and (i32.add (i32.add (global.get $top) (local.get 3)) (i32.const 7)) (i32.const -8))))
+  (func $handle (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)
+    (i32.store16 (i32.const 32) (i32.add (i32.const 199) (global.get $up)))
+    (i32.const 32))
+  (func (export "canonical_abi_realloc") (param i32 i32 i32 i32) (result i32)
+    (call $constructors)
+    (call $realloc (local.get 0) (local.get 1) (local.get 2) (local.get 3))
+    (call $destructors))
+  (func (export "handle-http-request") (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)
+    (call $constructors)
+    (call $handle (local.get 0) (local.get 1) (local.get 2) (local.get 3) (local.get 4)
+      (local.get 5) (local.get 6) (local.get 7) (local.get 8) (local.get 9))
+    (call $destructors)))"#;
+
+#[tokio::test]
+async fn a_module_that_sets_itself_up_with_each_call_does_so_once() {
+    let workload = load(WRAPPED, Shape::Http, |_| {}).await;
+    let request = http::Request::builder().uri("http://shop.test/").body(full("x")).unwrap();
+    let call = HttpCall { request, caller: Caller::default(), route: "/*rest".into(), params: Vec::new() };
+    let reply = runtime().call(&workload, Call::Http(call)).await.unwrap();
+    assert!(matches!(&reply, Reply::Http(response) if response.status() == 200), "{reply:?}");
+}
+
 #[test]
 fn a_component_is_known_by_what_it_exports() {
     let fit = |export: &str| {
