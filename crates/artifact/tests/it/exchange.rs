@@ -11,13 +11,13 @@ use samara_artifact::{
 use samara_model::RegistryHost;
 use serde_json::json;
 
-use crate::docker_registry::{Place, succeeds};
+use crate::{docker_registry::Registry, tools::succeeds};
 
 const ORAS: [&str; 2] = ["trixie", "sid"];
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const LAYER: &[u8] = b"\0asm\x01\0\0\0";
 
-fn repository(place: &Place, name: &str) -> Arc<dyn Repository> {
+fn repository(place: &Registry, name: &str) -> Arc<dyn Repository> {
     let host = RegistryHost { insecure: true, ..RegistryHost::default() };
     let hosts = [(place.address.to_string(), host)].into();
     let settings = RegistrySettings { hosts, logins: Logins::Given([].into()), ..RegistrySettings::default() };
@@ -62,18 +62,18 @@ async fn assert_referred(from: &dyn Repository, digest: &Digest, referrer: &Dige
     from.manifest(referrer).await.unwrap();
 }
 
-async fn open(place: &Place, name: &str) -> ImageLayout {
+async fn open(place: &Registry, name: &str) -> ImageLayout {
     ImageLayout::open(&place.path(name), name.ends_with(".tar")).await.unwrap()
 }
 
 /// A layout of what is in `from`, made by us.
-async fn written(place: &Place, name: &str, from: &dyn Repository) {
+async fn written(place: &Registry, name: &str, from: &dyn Repository) {
     let layout = ImageLayout::create(&place.path(name), name.ends_with(".tar")).await.unwrap();
     copy(from, &Version::Tag("v1".to_owned()), &layout, Some("v1"), &CopyOptions::default()).await.unwrap();
     layout.finish().await.unwrap();
 }
 
-fn skopeo(place: &Place, from: &str, to: &str) {
+fn skopeo(place: &Registry, from: &str, to: &str) {
     let mut skopeo = Command::new("skopeo");
     skopeo.env("HOME", place.folder.path()).current_dir(place.folder.path());
     skopeo.args(["--insecure-policy", "copy", "--src-tls-verify=false", "--dest-tls-verify=false", from, to]);
@@ -86,7 +86,7 @@ fn scheme(name: &str) -> &'static str {
 
 #[tokio::test]
 async fn what_skopeo_writes_is_read_and_what_we_write_is_read_by_skopeo() {
-    let place = Place::start().await;
+    let place = Registry::start();
     let source = repository(&place, "source");
     let (digest, _) = publish(&*source).await;
     for name in ["theirs", "theirs.tar"] {
@@ -111,7 +111,7 @@ async fn what_skopeo_writes_is_read_and_what_we_write_is_read_by_skopeo() {
 
 #[tokio::test]
 async fn what_oras_writes_is_read_and_what_we_write_is_read_by_oras() {
-    let place = Place::start().await;
+    let place = Registry::start();
     let source = repository(&place, "source");
     let (digest, referrer) = publish(&*source).await;
     written(&place, "ours", &*source).await;

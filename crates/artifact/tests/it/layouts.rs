@@ -13,23 +13,20 @@ use samara_artifact::{
 };
 use samara_model::RegistryHost;
 
-use crate::{
-    docker_registry::{Place, succeeds},
-    hostile::BLOB,
-};
+use crate::{docker_registry::Registry, hostile::BLOB, tools::succeeds};
 
 /// The Debian suites that have the releases of oras.
 const SUITES: [&str; 2] = ["trixie", "sid"];
 
 /// A fetcher with a store of its own, so that nothing is had from an earlier pull.
-fn fetcher(place: &Place, store: &str) -> Fetcher {
+fn fetcher(place: &Registry, store: &str) -> Fetcher {
     let host = RegistryHost { insecure: true, ..RegistryHost::default() };
     let hosts = [(place.address.to_string(), host)].into();
     let settings = RegistrySettings { hosts, logins: Logins::Given([].into()), ..RegistrySettings::default() };
     Fetcher { client: Client::new(settings), store: Store::open(place.path(store)).unwrap(), bounds: Bounds::default() }
 }
 
-async fn fetch(place: &Place, store: &str, text: &str) -> Artifact {
+async fn fetch(place: &Registry, store: &str, text: &str) -> Artifact {
     let reference = Reference::parse(text).unwrap();
     let fetched = fetcher(place, store).fetch(&reference, &Trust::default(), &Progress::default()).await;
     fetched.unwrap_or_else(|error| panic!("{text}: {error}"))
@@ -37,7 +34,7 @@ async fn fetch(place: &Place, store: &str, text: &str) -> Artifact {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_packed_here_passes_through_every_tool() {
-    let place = Place::start().await;
+    let place = Registry::start();
     for layout in Layout::ALL {
         let metadata = Metadata { created: SystemTime::UNIX_EPOCH, ..Metadata::of("hello.wasm").unwrap() };
         let packed = pack(&Bytes::from_static(BLOB), layout, &metadata).unwrap();
@@ -78,7 +75,7 @@ async fn what_is_packed_here_passes_through_every_tool() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn images_that_skopeo_makes_docker_s_are_read() {
-    let place = Place::start().await;
+    let place = Registry::start();
     for layout in [Layout::Image, Layout::Compat] {
         let metadata = Metadata { created: SystemTime::UNIX_EPOCH, ..Metadata::of("hello.wasm").unwrap() };
         let packed = pack(&Bytes::from_static(BLOB), layout, &metadata).unwrap();
@@ -104,7 +101,7 @@ async fn images_that_skopeo_makes_docker_s_are_read() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_oras_pushes_by_hand_is_read() {
-    let place = Place::start().await;
+    let place = Registry::start();
     fs::write(place.path("hello.wasm"), BLOB).unwrap();
     fs::write(place.path("note.md"), "about it").unwrap();
     fs::write(place.path("config.json"), "{}").unwrap();
