@@ -149,6 +149,37 @@ fn a_store_is_linked_elsewhere_under_load() {
 }
 
 #[test]
+fn a_store_is_linked_with_its_keys() {
+    let host = Operated::start("", &[("shop.toml", &counter("grants.kv = [\"visits\"]"))]);
+    let count = |number: &str| host.serving.answers("POST /kv-incr/visits/clicks", "", 200, number);
+    let files = tempfile::tempdir().unwrap();
+    let file = format!("redb:{}", files.path().join("visits.redb").display());
+    let link = |provider: &str, copy: &str| {
+        samara("link shop visits")
+            .arg(provider)
+            .arg(copy)
+            .arg("--admin")
+            .arg(host.serving.admin.to_string())
+            .arg("--token-file")
+            .arg(host.apps.path("admin.token"))
+            .run()
+    };
+    count("1");
+    let linked = link(&file, "--copy");
+    assert!(linked.code == 0 && linked.stdout.contains("with its keys"), "{linked}");
+    count("2");
+    assert_eq!(link("memory", "--copy").code, 0);
+    count("3");
+    // What is there already is not overwritten unless that is said.
+    let refused = link(&file, "--copy");
+    assert!(refused.code == 1 && refused.stderr.contains("was not linked"), "{refused}");
+    count("4");
+    assert_eq!(link(&file, "--copy=replace").code, 0);
+    count("5");
+    assert_eq!(link("memory", "--copy=sometimes").code, 2);
+}
+
+#[test]
 fn a_link_that_does_not_open_changes_nothing() {
     let host = Operated::start("", &[("shop.toml", &counter("grants.kv = [\"visits\"]"))]);
     host.serving.answers("POST /kv-incr/visits/clicks", "", 200, "1");

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use http::StatusCode;
+use samara_capability::kv;
 use serde::Deserialize;
 
 use super::{
@@ -43,17 +44,41 @@ pub(super) struct Link {
     #[serde(default)]
     #[schema(value_type = Object)]
     settings: toml::Table,
+    /// Copy its keys there first, while they are used; without it nothing is copied
+    copy: Option<Copy>,
+}
+
+/// What becomes of keys that the tenant has at the new place already.
+#[derive(Clone, Copy, Debug, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum Copy {
+    /// There may be none
+    Empty,
+    /// They stay, unless a key of the same name is copied
+    Merge,
+    /// They are removed first
+    Replace,
+}
+
+impl From<Copy> for kv::Present {
+    fn from(copy: Copy) -> Self {
+        match copy {
+            Copy::Empty => Self::Refused,
+            Copy::Merge => Self::Kept,
+            Copy::Replace => Self::Removed,
+        }
+    }
 }
 
 /// Leads a store to another provider. What is done with it from now on is done there; what has begun ends where it began.
-/// Nothing is copied.
+/// With `copy` the answer comes when its keys have been copied; whoever goes away before has given that up.
 #[utoipa::path(put, path = "/v1/apps/{tenant}/{app}/stores/{store}", tag = "apps", security(("token" = [])), params(view::StorePath), request_body = Link, responses((status = 200, description = "It leads there", body = view::App), (status = 400, response = Failed), (status = 401, response = Refusal), (status = 403, response = Refusal), (status = 404, response = Failed), (status = 408, response = Failed), (status = 413, response = Failed), (status = 422, response = Failed)))]
 pub(super) async fn link(asked: Asked) -> Answer {
     let (id, store, admin) = (asked.app()?, asked.param("store").to_owned(), Arc::clone(&asked.admin));
     let wanted: Option<Link> = asked.json().await?;
-    let Some(Link { provider, settings }) = wanted else {
+    let Some(Link { provider, settings, copy }) = wanted else {
         return Err(Problem::bad_request("the body is empty; write `{\"provider\": \"redis://...\"}`"));
     };
-    admin.deployment.link(&id, &store, provider, settings).await?;
+    admin.deployment.link(&id, &store, provider, settings, copy.map(Into::into)).await?;
     shown(StatusCode::OK, &admin, &id)
 }

@@ -5,6 +5,7 @@ use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
 use anyhow::Context;
 use clap::Args;
 use http::Method;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use samara_capability::without_credentials;
 use samara_model::manifest::{LISTEN_ADMIN, resolve_provider};
 
@@ -18,6 +19,10 @@ use super::{
 
 /// How long the host may take: the provider's server may be slow to answer.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long it may take if there is something to copy.
+const COPYING: Duration = Duration::from_hours(24);
+/// The time between two looks at how far it is.
+const LOOK: Duration = Duration::from_millis(300);
 
 /// Arguments of `samara link`.
 #[derive(Debug, Args)]
@@ -34,6 +39,10 @@ pub struct LinkArgs {
     /// A setting of the provider, as the manifest's `settings` have it: `timeout="2s"`
     #[arg(long, value_name = "KEY=VALUE", value_parser = setting)]
     pub setting: Vec<(String, toml::Value)>,
+    /// Copy the store's keys there first, while they are used. Keys that are there already: none (`--copy`), those that stay
+    /// beside the copied ones (`--copy=merge`), or those that are removed (`--copy=replace`)
+    #[arg(long, value_name = "KEYS", num_args = 0..=1, require_equals = true, default_missing_value = "empty")]
+    pub copy: Option<CopyInto>,
     /// The host's admin address
     #[arg(long, value_name = "ADDRESS", default_value_t = LISTEN_ADMIN.to_string())]
     pub admin: String,
@@ -43,6 +52,18 @@ pub struct LinkArgs {
     /// Print the app as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// What becomes of keys that are at the new place already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CopyInto {
+    /// There may be none
+    Empty,
+    /// They stay, unless a key of the same name is copied
+    Merge,
+    /// They are removed first
+    Replace,
 }
 
 /// One setting: its value is TOML, or else text as it stands.
@@ -67,23 +88,60 @@ impl LinkArgs {
         let here = std::env::current_dir().context("finding the folder of this process")?;
         let (mut provider, mut settings) = (self.provider, self.setting.into_iter().collect());
         resolve_provider(&mut provider, &mut settings, &here);
-        let body = serde_json::json!({ "provider": provider, "settings": settings }).to_string();
+        let body = serde_json::json!({ "provider": provider, "settings": settings, "copy": self.copy }).to_string();
         let to = format!("/v1/apps/{app}/stores/{}", escape(&self.store));
         let host = Host::new(&self.admin);
-        let asked = host.ask(&Method::PUT, &to, body.into(), Some(&token), PATIENCE);
-        let answer = block_on(patiently("waiting for the host", asked))??;
+        let patience = if self.copy.is_some() { COPYING } else { PATIENCE };
+        let asked = host.ask(&Method::PUT, &to, body.into(), Some(&token), patience);
+        let answer = block_on(async {
+            match self.copy {
+                None => patiently("waiting for the host", asked).await,
+                Some(_) => copying(&host, &app, &self.store, asked).await,
+            }
+        })??;
         let text = if self.json {
             String::from_utf8_lossy(&answer).into_owned()
         } else {
             let provider = without_credentials(&provider);
+            let copied = if self.copy.is_some() { ", with its keys," } else { "" };
             format!(
-                "{app}: store `{}` leads to {provider} until the host ends; write `provider = \"{provider}\"` into the manifest to keep it",
+                "{app}: store `{}` leads to {provider}{copied} until the host ends; write `provider = \"{provider}\"` into the manifest to keep it",
                 self.store
             )
         };
         // A reader that has seen enough is not an error.
         drop(writeln!(std::io::stdout().lock(), "{}", samara_telemetry::sanitize(&text)));
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Waits for the host while it copies, with a bar on a terminal that shows how far it has come.
+async fn copying<T>(host: &Host, app: &str, store: &str, asked: impl Future<Output = T>) -> T {
+    let mut asked = std::pin::pin!(asked);
+    let bar = ProgressBar::hidden();
+    let style = ProgressStyle::with_template("{spinner} copying {msg} [{bar:30}] {human_pos}/{human_len} keys {eta}");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
+    bar.set_message(store.to_owned());
+    loop {
+        if let Ok(done) = tokio::time::timeout(LOOK, &mut asked).await {
+            bar.finish_and_clear();
+            return done;
+        }
+        // What is only to be looked at may fail.
+        let Ok(shown) = host.get(&format!("/v1/apps/{app}"), PATIENCE).await else { continue };
+        let shown: serde_json::Value = serde_json::from_slice(&shown).unwrap_or_default();
+        let list = |value: &serde_json::Value, key: &str| value.get(key).and_then(|list| list.as_array().cloned());
+        let versions = list(&shown, "versions").unwrap_or_default();
+        let mut stores = versions.iter().filter_map(|version| list(version, "stores")).flatten();
+        let moving = stores.find(|one| one.get("name").is_some_and(|name| name == store));
+        let count = |key: &str| moving.as_ref()?.get("moving")?.get(key)?.as_u64();
+        let (Some(keys), total) = (count("keys"), count("keys_total")) else { continue };
+        bar.set_length(total.unwrap_or(keys).max(keys));
+        bar.set_position(keys);
+        // Not before the first of it is known: a bar of nothing says nothing.
+        if bar.is_hidden() {
+            bar.set_draw_target(ProgressDrawTarget::stderr());
+        }
     }
 }
 

@@ -8,13 +8,14 @@
 
 use std::sync::Arc;
 
-use samara_capability::without_credentials;
+use anyhow::anyhow;
+use samara_capability::{kv, without_credentials};
 use samara_model::{AppId, manifest::relative_path};
 
 use super::{AppStore, Deployment, Refused, relink::Relink, stores::Place};
 
 impl Deployment {
-    /// Leads a store of an app to another backend from now on. Nothing is copied.
+    /// Leads a store of an app to another backend from now on; with `copy` its keys are there before anybody looks.
     ///
     /// # Errors
     /// There is no such app or store, or the backend does not open as what the store is used as: then it leads where it did.
@@ -24,6 +25,7 @@ impl Deployment {
         store: &str,
         provider: String,
         settings: toml::Table,
+        copy: Option<kv::Present>,
     ) -> Result<(), Refused> {
         if let Some(path) = relative_path(&provider, &settings) {
             return Err(Refused::Load(format!(
@@ -38,8 +40,17 @@ impl Deployment {
             let opened = Relink::open(self.backends(), &id.tenant, held, place.clone()).await;
             ready.push(opened.map_err(|why| Refused::Load(format!("store `{store}` was not linked: {why:#}")))?);
         }
+        let failed = |why: anyhow::Error| Refused::Load(format!("store `{store}` was not linked: {why:#}"));
+        if copy.is_some() && ready.len() > 1 {
+            return Err(failed(anyhow!(
+                "the versions of `{id}` that share its requests declare it differently; give one of them all, then copy"
+            )));
+        }
         // All of them or none.
-        for relink in ready {
+        for mut relink in ready {
+            if let Some(present) = copy {
+                relink.copy(present).await.map_err(failed)?;
+            }
             relink.done().await;
         }
         tracing::info!(app = %id, store, provider = without_credentials(&place.provider), "linked");

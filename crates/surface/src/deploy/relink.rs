@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
+use anyhow::{bail, ensure};
 use samara_capability::{Link, blob, kv, messaging, sql};
 use samara_model::{Capability, Tenant};
 use tokio::sync::MutexGuard;
@@ -85,6 +86,24 @@ impl<'a> Relink<'a> {
         Ok(())
     }
 
+    /// Copies the store's keys there while they are used, and leads its key-value part there.
+    ///
+    /// # Errors
+    /// There is more, or less, to copy than keys; or why they were not copied. Then all of it leads where it did.
+    pub(super) async fn copy(&mut self, present: kv::Present) -> anyhow::Result<()> {
+        for (used, what) in [(self.blob.is_some(), "a blob store"), (self.sql.is_some(), "a database")] {
+            ensure!(!used, "only keys are copied, and it is used as {what} too; link it without a copy");
+        }
+        let (keys, backend) = match (self.kv.take(), self.store.kv.get()) {
+            (Some(Ready::Again(backend)), Some(keys)) => (keys, backend),
+            (None, _) => bail!("nobody is granted its keys, so that there is nothing to copy; link it without a copy"),
+            _ => bail!("its server does not answer, so that nothing can be copied; link it without a copy"),
+        };
+        let _told = Told(self.store);
+        keys.move_to(backend, present, &|progress| *self.store.moving.lock() = Some(progress)).await?;
+        Ok(())
+    }
+
     /// Leads the store there: what begins from now on is done there.
     pub(super) async fn done(self) {
         let Self { store, place, kv, blob, sql, messaging, wanted } = self;
@@ -101,6 +120,15 @@ impl<'a> Relink<'a> {
         {
             tracing::warn!(store = kv.name(), "what it holds where it was linked to is not known yet: {error}");
         }
+    }
+}
+
+/// Forgets how far a copy has come, when it has ended in whatever way.
+struct Told<'a>(&'a AppStore);
+
+impl Drop for Told<'_> {
+    fn drop(&mut self) {
+        *self.0.moving.lock() = None;
     }
 }
 

@@ -60,6 +60,8 @@ pub struct AppStore {
     pub(super) declared: Place,
     /// What it was linked to since.
     pub(super) linked: Mutex<Option<Place>>,
+    /// How far its keys have been copied to where it is being led.
+    pub(super) moving: Mutex<Option<kv::Progress>>,
     /// Held while it is opened or linked: one of them at a time. What its versions want it as.
     pub(super) wanted: tokio::sync::Mutex<BTreeSet<Capability>>,
     pub(super) kv: OnceLock<kv::Store>,
@@ -134,6 +136,7 @@ impl Backends {
             name: store.name.clone(),
             declared: Place { provider: store.provider.clone(), settings: store.settings.clone() },
             linked: Mutex::default(),
+            moving: Mutex::default(),
             wanted: tokio::sync::Mutex::default(),
             kv: OnceLock::new(),
             blob: OnceLock::new(),
@@ -155,6 +158,11 @@ impl AppStore {
     pub fn declared(&self) -> Option<String> {
         let linked = self.linked.lock().is_some();
         linked.then(|| without_credentials(&self.declared.provider))
+    }
+
+    /// How far its keys have been copied to another place, if they are being copied.
+    pub fn moving(&self) -> Option<kv::Progress> {
+        *self.moving.lock()
     }
 
     /// The capabilities it is open as.
