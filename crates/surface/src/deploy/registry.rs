@@ -250,6 +250,9 @@ impl Deployment {
                 return self.weigh(&version.id(), revision, weight);
             }
             self.check_waiting(&version)?;
+            if after.is_some() {
+                self.check_shapes(&version)?;
+            }
             version.try_out(&self.runtime).await.map_err(Refused::Canary)?;
             self.take_over(version, weight, after, true)
         };
@@ -307,6 +310,23 @@ impl Deployment {
             ))),
             _ => Ok(()),
         }
+    }
+
+    /// Refuses what a manifest's sources came to be by themselves, if a workload of it is called otherwise than the one that
+    /// serves: nobody who routes requests to it has asked for that.
+    fn check_shapes(&self, version: &Version) -> Result<(), Refused> {
+        let Some(serving) = self.app(&version.id()) else { return Ok(()) };
+        let serving: Vec<_> = serving.main().into_iter().flat_map(|main| &main.workloads).collect();
+        for workload in &version.workloads {
+            let before = serving.iter().find(|before| before.id == workload.id);
+            if let Some(before) = before.filter(|before| before.shape != workload.shape) {
+                return Err(Refused::Canary(format!(
+                    "workload `{}` would answer {} calls, and the one that serves answers {} calls; put the manifest again if that is meant",
+                    workload.id.name, workload.shape, before.shape
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// Gives a version that serves already another weight, if it shares the requests and one is asked for.

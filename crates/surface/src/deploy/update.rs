@@ -2,8 +2,8 @@
 //!
 //! One request asks what the tag is now. If that is something new, the app is put anew as by the admin API: pulled, verified,
 //! compiled, tried, and swapped without a dropped request. Whatever goes wrong, what served goes on, and it is told once per
-//! new digest and reason: a tag that stays bad, or a registry that stays away, fills no log. It is tried again, ever more
-//! rarely, because a signature may come after what it signs.
+//! new digest and reason: a tag that stays bad, or a registry that stays away, fills no log. What was refused is tried again, ever
+//! more rarely, because a signature may come after what it signs; what the tag is moved to next is tried at once.
 
 use std::{
     collections::BTreeMap,
@@ -27,26 +27,39 @@ const LOOK: Duration = Duration::from_millis(250);
 const IDLE_LOOK: Duration = MIN_POLL;
 /// Apps whose tags are asked for at once; more wait.
 const MAX_AT_ONCE: usize = 16;
-/// A digest that was refused is tried again after so many intervals at most.
+/// A digest that was refused, or a registry that does not answer, is tried again after so many intervals at most.
 const MAX_BACKOFF: u32 = 16;
 
 /// One app that follows tags.
 #[derive(Debug)]
 struct Followed {
     next: Instant,
+    interval: Duration,
     /// Somebody asks for it now.
     busy: bool,
     /// What the tags were when they were last taken over, whether or not that changed anything.
     settled: Option<Vec<String>>,
     /// What was told last, so that it is not told again.
     told: Option<(Vec<String>, String)>,
-    failures: u32,
+    refused: Option<Refusal>,
+    /// How often in a row nobody said what the tags are.
+    unanswered: u32,
+}
+
+/// What was refused, how often in a row, and when it is tried again.
+#[derive(Clone, Debug)]
+struct Refusal {
+    digests: Vec<String>,
+    times: u32,
+    again: Instant,
 }
 
 /// What one look at an app's tags came to.
 enum Looked {
     /// They are what serves, or what was settled.
     Same,
+    /// They are what was refused, and it is not yet tried again.
+    Refused,
     /// They were something else, and what became of it.
     Moved(Vec<String>, Result<Put, String>),
     /// They could not be asked for.
@@ -78,9 +91,10 @@ pub async fn follow_tags(deployment: &Arc<Deployment>) {
                 continue;
             }
             one.busy = true;
-            one.next = Instant::now() + interval * 2_u32.saturating_pow(one.failures).min(MAX_BACKOFF);
-            let (deployment, settled) = (Arc::clone(deployment), one.settled.clone());
-            looks.spawn(async move { (id, look(&deployment, &version, settled).await) });
+            one.interval = interval;
+            one.next = Instant::now() + backoff(interval, one.unanswered);
+            let (deployment, settled, refused) = (Arc::clone(deployment), one.settled.clone(), one.refused.clone());
+            looks.spawn(async move { (id, look(&deployment, &version, settled, refused).await) });
         }
     }
 }
@@ -94,21 +108,29 @@ fn interval(app: &App) -> Option<Duration> {
     intervals.min()
 }
 
+/// The pause after so many failures in a row.
+fn backoff(interval: Duration, failures: u32) -> Duration {
+    interval * 2_u32.saturating_pow(failures).min(MAX_BACKOFF)
+}
+
 impl Followed {
     fn new(interval: Duration) -> Self {
-        Self { next: Instant::now() + interval, busy: false, settled: None, told: None, failures: 0 }
+        let next = Instant::now() + interval;
+        Self { next, interval, busy: false, settled: None, told: None, refused: None, unanswered: 0 }
     }
 
     fn told(&mut self, id: &AppId, looked: Looked, deployment: &Deployment) {
         self.busy = false;
         let metrics = deployment.runtime().metrics().host();
+        let unanswered = std::mem::take(&mut self.unanswered);
         let (digests, why) = match looked {
             Looked::Same => {
-                self.failures = 0;
+                self.refused = None;
                 return;
             }
+            Looked::Refused => return,
             Looked::Moved(digests, Ok(put)) => {
-                self.failures = 0;
+                self.refused = None;
                 self.told = None;
                 if put != Put::Unchanged {
                     metrics.tag_updates.inc();
@@ -117,10 +139,18 @@ impl Followed {
                 self.settled = Some(digests);
                 return;
             }
-            Looked::Moved(digests, Err(why)) => (digests, why),
-            Looked::Unknown(why) => (Vec::new(), why),
+            Looked::Moved(digests, Err(why)) => {
+                let before = self.refused.take().filter(|refused| refused.digests == digests);
+                let times = before.map_or(1, |refused| refused.times.saturating_add(1));
+                let again = Instant::now() + backoff(self.interval, times);
+                self.refused = Some(Refusal { digests: digests.clone(), times, again });
+                (digests, why)
+            }
+            Looked::Unknown(why) => {
+                self.unanswered = unanswered.saturating_add(1);
+                (Vec::new(), why)
+            }
         };
-        self.failures = self.failures.saturating_add(1);
         let told = Some((digests, why));
         if self.told != told {
             metrics.tag_update_failures.inc();
@@ -133,7 +163,12 @@ impl Followed {
     }
 }
 
-async fn look(deployment: &Arc<Deployment>, version: &Version, settled: Option<Vec<String>>) -> Looked {
+async fn look(
+    deployment: &Arc<Deployment>,
+    version: &Version,
+    settled: Option<Vec<String>>,
+    refused: Option<Refusal>,
+) -> Looked {
     let now = match digests(deployment, &version.app).await {
         Ok(now) => now,
         Err(error) => return Looked::Unknown(error.to_string()),
@@ -143,6 +178,9 @@ async fn look(deployment: &Arc<Deployment>, version: &Version, settled: Option<V
         polled.filter(|(workload, _)| workload.update != Update::Never).map(|(_, from)| from.manifest.clone());
     if settled.as_ref() == Some(&now) || serving.eq(now.iter().cloned().map(Some)) {
         return Looked::Same;
+    }
+    if refused.is_some_and(|refused| refused.digests == now && refused.again > Instant::now()) {
+        return Looked::Refused;
     }
     let put = deployment.renew(version).await;
     Looked::Moved(now, put.map_err(|refused| refused.to_string()))
@@ -176,16 +214,20 @@ mod tests {
         let mut one = Followed::new(Duration::from_secs(1));
         let failures = || deployment.runtime().metrics().host().tag_update_failures.get();
         let refused = |digest: &str| Looked::Moved(vec![digest.to_owned()], Err("it is not trusted".to_owned()));
-        for (looked, counted, in_a_row) in [
-            (refused("sha256:a"), 1, 1),
-            (refused("sha256:a"), 1, 2),
-            (refused("sha256:b"), 2, 3),
-            (Looked::Unknown("nobody answers".to_owned()), 3, 4),
-            (Looked::Unknown("nobody answers".to_owned()), 3, 5),
-            (Looked::Same, 3, 0),
+        for (looked, counted, refusals, unanswered) in [
+            (refused("sha256:a"), 1, 1, 0),
+            (Looked::Refused, 1, 1, 0),
+            (refused("sha256:a"), 1, 2, 0),
+            // Another digest is another matter.
+            (refused("sha256:b"), 2, 1, 0),
+            (Looked::Unknown("nobody answers".to_owned()), 3, 1, 1),
+            (Looked::Unknown("nobody answers".to_owned()), 3, 1, 2),
+            (Looked::Refused, 3, 1, 0),
+            (Looked::Same, 3, 0, 0),
         ] {
             one.told(&id, looked, &deployment);
-            assert_eq!((failures(), one.failures), (counted, in_a_row));
+            let times = one.refused.as_ref().map_or(0, |refused| refused.times);
+            assert_eq!((failures(), times, one.unanswered), (counted, refusals, unanswered));
         }
         one.told(&id, Looked::Moved(vec!["sha256:c".to_owned()], Ok(Put::Replaced)), &deployment);
         assert_eq!(deployment.runtime().metrics().host().tag_updates.get(), 1);
