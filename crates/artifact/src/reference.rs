@@ -144,6 +144,13 @@ impl Reference {
                     "the URL of `{host}` carries a login, which would end in logs; remove it"
                 )));
             }
+            if url.fragment().is_some() {
+                let shown = text.split(['#', '?']).next().unwrap_or_default();
+                return Err(invalid(
+                    shown,
+                    "what stands behind the `#` is not looked at; write `digests = [\"sha256:...\"]` into a policy to have its digest checked, or `bundle://URL#member` for what is in it",
+                ));
+            }
             return Ok(Some(Self::Url(url)));
         }
         if let Some(path) = text.strip_prefix("file://") {
@@ -345,7 +352,12 @@ mod tests {
         check("oci:dir/x:v1", "Layout oci:dir/x:v1");
         check("oci-archive:x.tar", "Layout oci-archive:x.tar");
         check("https://w.example/a.wasm", "Url https://w.example/a.wasm");
-        check("https://w.example:8443/a.wasm?v=1#x", "Url https://w.example:8443/a.wasm");
+        check("https://w.example:8443/a.wasm?v=1", "Url https://w.example:8443/a.wasm");
+        for pin in ["https://w.example/a.wasm#sha256:00", "https://w.example/a.wasm?key=SECRET#x"] {
+            let refused = Reference::parse(pin).unwrap_err().to_string();
+            assert!(refused.contains("`https://w.example/a.wasm`") && refused.contains("digests ="), "{refused}");
+            assert!(!refused.contains("SECRET"), "{refused}");
+        }
         check("bundle://shop.zip#cart", "Bundle bundle://shop.zip#cart");
         check("bundle://https://w.example/a.zip?key=SECRET#cart", "Bundle bundle://https://w.example/a.zip#cart");
         check("bundle://oci://r.example/shop:1#cart.wasm", "Bundle bundle://oci://r.example/shop:1#cart.wasm");

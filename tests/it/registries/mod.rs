@@ -144,6 +144,24 @@ fn a_layout_goes_over_an_air_gap_and_back() {
     assert_eq!(loaded.code, 0, "{loaded}");
     assert_eq!(digest(&reference), digest(&there));
     assert!(pulled(&beyond, &there) == fs::read(guest("http-hello")).unwrap());
+    // What a policy does not let in is not there afterwards.
+    let policy = beyond.scratch("policy").join("trust.toml");
+    let other = "0".repeat(64);
+    fs::write(&policy, format!("[trust]\nrequire = \"digest\"\ndigests = [\"sha256:{other}\"]\n")).unwrap();
+    let refused = beyond.name("gap/refused:v1");
+    let loaded = with(&beyond, "load").arg(&tar).arg("--to").arg(&refused).arg("--trust").arg(&policy).run();
+    assert_eq!(loaded.code, 2, "{loaded}");
+    assert!(loaded.stderr.contains("is not loaded") && loaded.stderr.contains("digest"), "{loaded}");
+    let tags = done(tool("oras", "sid").args(["repo", "ls", "--plain-http", &beyond.address.to_string()]));
+    assert!(!tags.contains("gap/refused"), "{tags}");
+    let known = digest(&there);
+    fs::write(&policy, format!("[trust]\nrequire = \"digest\"\ndigests = [\"{known}\"]\n")).unwrap();
+    let loaded = with(&beyond, "load").arg(&tar).arg("--to").arg(&refused).arg("--trust").arg(&policy).run();
+    assert_eq!((loaded.code, digest(&refused)), (0, known), "{loaded}");
+    for command in ["push", "sign"] {
+        let asked = with(&beyond, command).arg(guest("http-hello")).arg(&refused).arg("--trust").arg(&policy).run();
+        assert_eq!(asked.code, 2, "a policy that is not asked is refused: {asked}");
+    }
     let inspected = done(skopeo("inspect").arg("--raw").arg(format!("oci-archive:{}", tar.display())));
     assert!(inspected.contains("application/wasm"), "{inspected}");
 }

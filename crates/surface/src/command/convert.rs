@@ -79,7 +79,7 @@ impl ConvertArgs {
         if !matches!(reference, Reference::Oci(_) | Reference::Layout { .. }) {
             return Ok(None);
         }
-        let sources = self.origin.sources()?;
+        let sources = self.origin.sources_untrusted()?;
         let published = block_on(sources.published(&reference))?.map_err(Failure::Usage)?;
         let nothing =
             || anyhow::anyhow!("`{reference}` is no application that can be converted, but it may be served as it is");

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::anyhow;
 use clap::Args;
 use samara_artifact::{Reference, registry::RegistrySettings, trust::Trust};
 use samara_model::manifest::check_host;
@@ -36,6 +37,16 @@ impl OriginArgs {
             settings.hosts.entry(host.clone()).or_default().insecure = true;
         }
         Ok(Sources::new(settings, self.policy()?))
+    }
+
+    /// The sources of a command that runs, saves and shows nothing, and so has nothing to ask a policy.
+    pub(super) fn sources_untrusted(&self) -> Result<Sources, Failure> {
+        if self.trust.is_some() {
+            return Err(Failure::Usage(anyhow!(
+                "`--trust` has no say here: nothing of the artifact is run; leave it out, or ask `samara verify REF --trust FILE`"
+            )));
+        }
+        self.sources()
     }
 
     /// What `--trust` asks for.

@@ -100,7 +100,22 @@ impl LoadArgs {
         let sources = self.origin.sources()?;
         let layout = &ImageLayout::open(&self.from, !self.from.is_dir()).await.map_err(usage)?;
         let mut loaded = Vec::new();
-        for (version, to) in self.plan(layout).await? {
+        let mut plan = self.plan(layout).await?;
+        if !sources.trust().is_empty() {
+            // All of them before the first is written.
+            for (version, to) in &mut plan {
+                let (path, archive) = (self.from.clone(), !self.from.is_dir());
+                let within = Reference::Layout { path, archive, version: Some(version.clone()) };
+                let verified = sources.load(&within, None).await.map_err(|error| {
+                    Failure::Usage(error.context(format!("`{to}` is not loaded, nor is anything else")))
+                })?;
+                // What was verified is what is copied.
+                if let Some(digest) = verified.provenance.manifest.and_then(|digest| digest.parse().ok()) {
+                    *version = Version::Digest(digest);
+                }
+            }
+        }
+        for (version, to) in plan {
             let writable = Writable::open(&sources, &to).await?;
             let tag = writable.tag()?.to_owned();
             let repository = &*writable.repository;

@@ -65,7 +65,7 @@ impl PushArgs {
         }
         // The password first: nobody wants to be asked for it after an upload.
         let key = self.sign.as_deref().map(key_pair).transpose()?;
-        let (reference, sources) = (origin::reference(&self.reference)?, self.origin.sources()?);
+        let (reference, sources) = (origin::reference(&self.reference)?, self.origin.sources_untrusted()?);
         let name = self.file.file_stem().and_then(|stem| stem.to_str());
         let name = name.ok_or_else(|| Failure::Usage(anyhow!("`{}` has no name", self.file.display())))?;
         // Text was assembled on the way.

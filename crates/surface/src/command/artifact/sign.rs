@@ -45,7 +45,7 @@ impl SignArgs {
     }
 
     async fn sign(self) -> Result<ExitCode, Failure> {
-        let (reference, sources) = (origin::reference(&self.reference)?, self.origin.sources()?);
+        let (reference, sources) = (origin::reference(&self.reference)?, self.origin.sources_untrusted()?);
         let key = key_pair(&self.key)?;
         let to = Writable::open(&sources, &reference).await?;
         let subject = to.repository.resolve(&to.version).await.map_err(other)?;
