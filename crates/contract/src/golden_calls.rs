@@ -48,6 +48,7 @@ const LOGS: &[(&str, &str, Asked)] = &[
     ("wasi-http", "wasi_http/http-p3", Asked::Get("/headers")),
     ("wasi-http", "wasi_http/wstd-hello", Asked::Get("/")),
     ("wasi-http", "wasi_http/spin7-hello", Asked::Get("/")),
+    ("spin-http", "spin_http/spin0-kit", Asked::Get("/echo?a=b")),
     ("wasmcloud-messaging", "wasi_http/wasmcloud-kit", Asked::Message("orders.new", "apple")),
     ("spin-redis", "spin_redis/spin3-redis", Asked::Message("orders", "apple")),
     ("spin-redis", "spin_redis/spin7-redis", Asked::Message("orders", "apple")),
