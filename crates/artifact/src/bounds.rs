@@ -73,6 +73,8 @@ pub const FIRST_BACKOFF: Duration = Duration::from_millis(250);
 pub const MAX_BACKOFF: Duration = Duration::from_secs(20);
 /// How long looking for everybody who signed one artifact may take in all, unless the host file says otherwise.
 pub const VERIFY_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a pull goes on asking for what accompanies an artifact once that is trusted, so that it is known offline.
+pub const COMPANIONS_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a credential helper may take.
 pub const HELPER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Tags of one repository that are listed.

@@ -9,6 +9,9 @@ pub enum Error {
     /// The server, file or archive has no such thing.
     #[error("{0}")]
     NotFound(String),
+    /// Nobody is asked now, and what is remembered does not tell whether there is such a thing: it was never asked for.
+    #[error("{0}")]
+    Unasked(String),
     /// The server wants a login, or does not let this one in.
     #[error("{0}")]
     Unauthorized(String),

@@ -19,16 +19,18 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt as _, stream::BoxStream};
 use oci_spec::image::{Descriptor, Digest, ImageManifest};
+use samara_model::format_duration;
 use tokio::{
     io::AsyncWriteExt as _,
     runtime::{Handle, RuntimeFlavor},
     task::block_in_place,
+    time::timeout,
 };
 use url::Url;
 
 use crate::{
     Artifact, Error, ImageLayout, OciReference, Progress, Reference, Repository, Store, Version,
-    bounds::{Bounds, MAX_INDEX_DEPTH},
+    bounds::{Bounds, COMPANIONS_TIMEOUT, MAX_INDEX_DEPTH},
     bundle::{self, Kind, Listing, Source},
     contents::Contents,
     document::{self, Document},
@@ -293,6 +295,7 @@ impl Fetcher {
         if let Some(verdict) = examined.refused() {
             return Ok(Looked { module: None, manifest, verdict, timings });
         }
+        let signed_over = examined.signed_over().to_vec();
         progress.step("pulling");
         let contents = self.contents(&located, progress);
         let (name, bytes) =
@@ -301,6 +304,7 @@ impl Fetcher {
         let verdict = judged(examined, &bytes);
         timings.verify += verified.elapsed();
         if verdict.accepted {
+            timed(&mut timings.verify, round_up(&located, &signed_over)).await;
             let kind = if Kind::of(&bytes) == Kind::Component { "component" } else { "module" };
             // It is here all the same; it will only be asked for again.
             if let Err(error) = located.repository.keep(&wherever(from), &located.root, kind).await {
@@ -394,6 +398,17 @@ impl Fetcher {
             Ok(chunk)
         });
         Ok(counted.boxed())
+    }
+}
+
+/// Asks for what nobody needs now and somebody may without a network: what signs the artifact, so that it can be told, and
+/// copied. No pull fails, or takes for long, because of it.
+async fn round_up(located: &Located, signed_over: &[Digest]) {
+    let asking = located.repository.ask_around(signed_over);
+    let asked = timeout(COMPANIONS_TIMEOUT, asking).await;
+    let late = || Err(Error::Unreachable(format!("it took over {}", format_duration(COMPANIONS_TIMEOUT))));
+    if let Err(error) = asked.unwrap_or_else(|_| late()) {
+        tracing::debug!(%error, "not all that accompanies `{}` is kept", located.digest);
     }
 }
 

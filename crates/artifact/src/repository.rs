@@ -49,7 +49,8 @@ pub trait Repository: Send + Sync + fmt::Debug {
     /// What refers to this manifest: signatures, attestations. By the Referrers API or by the tag that stands in for it.
     ///
     /// # Errors
-    /// Nobody answers. A repository that knows none gives an empty list.
+    /// Nobody answers; or nobody is asked now and nobody was ever ([`Error::Unasked`]). A repository that knows that there are
+    /// none gives an empty list.
     async fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, Error>;
 
     /// Stores a blob under its digest, unless it is there.

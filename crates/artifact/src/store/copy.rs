@@ -2,7 +2,7 @@
 //!
 //! What belongs to an artifact: the manifest or index that was asked for, an index's children, configurations and layers,
 //! what refers to any of these manifests (signatures, attestations), and cosign's tags beside them. Every digest stays what
-//! it is. Children come before their index and subjects before what refers to them, so that a copy that breaks off has no
+//! it is. What nobody ever asked for, offline, is not taken for nothing: the copy is refused. Children come before their index and subjects before what refers to them, so that a copy that breaks off has no
 //! tag yet.
 
 use std::collections::HashSet;
@@ -19,6 +19,21 @@ use crate::{
 
 /// What cosign puts behind a digest to make a tag: signatures, attestations, bills of material.
 const COSIGN_TAGS: [&str; 3] = ["sig", "att", "sbom"];
+
+/// The tags beside a manifest that cosign puts there.
+pub(super) fn companion_tags(subject: &Digest) -> Result<[String; 3], Error> {
+    let tag = fallback_tag(subject)?;
+    Ok(COSIGN_TAGS.map(|kind| format!("{tag}.{kind}")))
+}
+
+/// Whose a manifest is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Of {
+    /// The artifact itself: nothing that accompanies it may be left out unseen.
+    Artifact,
+    /// Something that accompanies it; with what is known to accompany that.
+    Companion,
+}
 
 /// Which children of an index are copied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,7 +79,8 @@ pub struct Copied {
 /// Copies an artifact and what accompanies it, and gives it `tag` there.
 ///
 /// # Errors
-/// It is not there, over a bound, or not what its digests say; one of the repositories fails. What was copied until then
+/// It is not there, over a bound, or not what its digests say; one of the repositories fails, or does not know what signs it
+/// ([`Error::Unasked`]). What was copied until then
 /// stays, without the tag.
 pub async fn copy(
     from: &dyn Repository,
@@ -84,7 +100,7 @@ pub async fn copy(
         done: Copied { digest: root.digest().clone(), manifests: 0, blobs: 0, bytes: 0 },
     };
     options.progress.step("copying");
-    copying.manifest(&root, tag, 0).await.map_err(Error::harmless)?;
+    copying.manifest(&root, tag, 0, Of::Artifact).await.map_err(Error::harmless)?;
     Ok(copying.done)
 }
 
@@ -105,6 +121,7 @@ impl Copying<'_> {
         descriptor: &'s Descriptor,
         tag: Option<&'s str>,
         depth: usize,
+        of: Of,
     ) -> BoxFuture<'s, Result<(), Error>> {
         Box::pin(async move {
             let digest = descriptor.digest();
@@ -130,7 +147,7 @@ impl Copying<'_> {
                         Children::ForUs => vec![document::for_us(&index)?.clone()],
                     };
                     for child in &chosen {
-                        self.manifest(child, None, depth + 1).await?;
+                        self.manifest(child, None, depth + 1, of).await?;
                     }
                     Vec::new()
                 }
@@ -145,23 +162,43 @@ impl Copying<'_> {
             self.to.push_manifest(tag, media_type, bytes).await?;
             self.done.manifests += 1;
             self.done.bytes = self.done.bytes.saturating_add(size);
-            self.what_accompanies(digest, depth).await
+            self.what_accompanies(digest, depth, of).await
         })
     }
 
-    async fn what_accompanies(&mut self, subject: &Digest, depth: usize) -> Result<(), Error> {
-        for referrer in self.from.referrers(subject).await? {
-            self.manifest(&referrer, None, depth + 1).await?;
+    async fn what_accompanies(&mut self, subject: &Digest, depth: usize, of: Of) -> Result<(), Error> {
+        let referrers = self.known(self.from.referrers(subject).await, subject, of)?;
+        for referrer in referrers.unwrap_or_default() {
+            self.manifest(&referrer, None, depth + 1, Of::Companion).await?;
         }
-        for kind in COSIGN_TAGS {
-            let tag = format!("{}.{kind}", fallback_tag(subject)?);
-            match self.from.resolve(&Version::Tag(tag.clone())).await {
-                Ok(found) => self.manifest(&found, Some(&tag), depth + 1).await?,
-                Err(Error::NotFound(_)) => {}
-                Err(error) => return Err(error),
+        for tag in companion_tags(subject)? {
+            let found = match self.from.resolve(&Version::Tag(tag.clone())).await {
+                Err(Error::NotFound(_)) => continue,
+                other => self.known(other, subject, of)?,
+            };
+            if let Some(found) = found {
+                self.manifest(&found, Some(&tag), depth + 1, Of::Companion).await?;
             }
         }
         Ok(())
+    }
+
+    /// What a repository without a network knows of what accompanies a manifest. That nobody asked is no answer.
+    fn known<T>(&self, answer: Result<T, Error>, subject: &Digest, of: Of) -> Result<Option<T>, Error> {
+        match (answer, of) {
+            (Ok(known), _) => Ok(Some(known)),
+            (Err(Error::Unasked(_)), Of::Artifact) => Err(Error::Unasked(format!(
+                "the signatures of `{}{}` were not asked for when it was pulled, and a copy would be without them; \
+                 `samara pull` it with the policy, or `samara verify` it, while there is a network",
+                self.from.name(),
+                Version::Digest(subject.clone())
+            ))),
+            (Err(Error::Unasked(_)), Of::Companion) => {
+                tracing::debug!("nobody asked what accompanies `{subject}`, and so it is not copied");
+                Ok(None)
+            }
+            (Err(error), _) => Err(error),
+        }
     }
 
     async fn blob(&mut self, descriptor: &Descriptor) -> Result<(), Error> {

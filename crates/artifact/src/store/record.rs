@@ -6,7 +6,7 @@
 //! not what strangers wrote beside it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::File,
     io::{self, Read as _, Write as _},
     time::SystemTime,
@@ -45,6 +45,9 @@ pub struct Record {
     /// Tags of the repository that were asked for, and what they were.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, Descriptor>,
+    /// Tags that were asked for and were not there: of signatures, mostly.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub absent: BTreeSet<String>,
     /// What referred to manifests, by their digests.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub referrers: BTreeMap<String, Vec<Descriptor>>,
@@ -149,8 +152,11 @@ impl Store {
             && known.root.digest() == record.root.digest()
         {
             for (tag, found) in &known.tags {
-                whole.tags.entry(tag.clone()).or_insert_with(|| found.clone());
+                if !record.absent.contains(tag) {
+                    whole.tags.entry(tag.clone()).or_insert_with(|| found.clone());
+                }
             }
+            whole.absent.extend(known.absent.iter().filter(|tag| !record.tags.contains_key(*tag)).cloned());
             for (subject, found) in &known.referrers {
                 whole.referrers.entry(subject.clone()).or_insert_with(|| found.clone());
             }

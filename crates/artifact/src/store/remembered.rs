@@ -3,10 +3,11 @@
 //! With one, what is content is asked for once and then had from here; what may change (a tag, what refers to a manifest) is
 //! asked every time and remembered. Without one, all answers are from memory: that is how an artifact that was pulled by a
 //! digest costs no request, and how a host starts without a network. A digest is only known of a repository that it was
-//! pulled from, so that a rule about a repository means what came from there.
+//! pulled from, so that a rule about a repository means what came from there. That there is nothing is only said of what was
+//! asked for; of all else it is said that nobody asked.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -15,7 +16,7 @@ use bytes::Bytes;
 use oci_spec::image::{Descriptor, Digest, MediaType};
 use parking_lot::Mutex;
 
-use super::{Blob, Record, Store, blocking};
+use super::{Blob, Record, Store, blocking, copy::companion_tags};
 use crate::{
     BlobStream, Error, Mirror, Progress, Repository, Version,
     bounds::{MAX_DOCUMENT_BYTES, MAX_MANIFEST_BYTES},
@@ -25,6 +26,8 @@ use crate::{
 
 /// Blobs that are held open until the record is written, so that no collection comes between; more are checked then.
 const MAX_HELD: usize = 64;
+/// Signatures, attestations and the like that are fetched with what they are about, when no policy wants them.
+const MAX_COMPANIONS: usize = 64;
 
 /// One pull of one repository; see the module's text. What goes through it is what [`Remembered::keep`] keeps together.
 #[derive(Debug)]
@@ -41,6 +44,8 @@ pub struct Remembered {
 #[derive(Debug, Default)]
 struct Seen {
     tags: BTreeMap<String, Descriptor>,
+    /// Tags that were not there.
+    absent: BTreeSet<String>,
     referrers: BTreeMap<String, Vec<Descriptor>>,
     blobs: BTreeMap<String, u64>,
     /// Those of them that the repository sent or was sent.
@@ -48,6 +53,23 @@ struct Seen {
     held: HashMap<String, Blob>,
     /// Blobs that were handed on as they came; they belong to it if whoever read them has stored them.
     passed: BTreeMap<String, u64>,
+}
+
+impl Seen {
+    /// Remembers what a tag was, or that it was not there.
+    fn answered(&mut self, tag: &str, answer: &Result<Descriptor, Error>) {
+        match answer {
+            Ok(found) => {
+                self.absent.remove(tag);
+                self.tags.insert(tag.to_owned(), found.clone());
+            }
+            Err(Error::NotFound(_)) => {
+                self.tags.remove(tag);
+                self.absent.insert(tag.to_owned());
+            }
+            Err(_) => {}
+        }
+    }
 }
 
 impl Store {
@@ -101,6 +123,7 @@ impl Remembered {
                 root: root.clone(),
                 kind: kind.to_owned(),
                 tags: seen.tags.clone(),
+                absent: seen.absent.clone(),
                 referrers: seen.referrers.clone(),
                 blobs: seen.blobs.clone(),
             };
@@ -151,6 +174,71 @@ impl Remembered {
         ))
     }
 
+    /// What a tag was when it was last asked for: a manifest, or nothing; `None` if nobody asked.
+    fn recalled_tag(&self, tag: &str) -> Option<Option<Descriptor>> {
+        let seen = self.seen.lock();
+        let recalled = |tags: &BTreeMap<String, Descriptor>, absent: &BTreeSet<String>| match tags.get(tag) {
+            Some(found) => Some(Some(found.clone())),
+            None => absent.contains(tag).then_some(None),
+        };
+        let known = || self.known.iter().find_map(|record| recalled(&record.tags, &record.absent));
+        recalled(&seen.tags, &seen.absent).or_else(known)
+    }
+
+    /// What referred to a manifest when that was last asked for; `None` if nobody asked.
+    fn recalled_referrers(&self, subject: &Digest) -> Option<Vec<Descriptor>> {
+        let subject = subject.as_ref();
+        let known = || self.known.iter().find_map(|record| record.referrers.get(subject)).cloned();
+        self.seen.lock().referrers.get(subject).cloned().or_else(known)
+    }
+
+    /// Asks for what accompanies these manifests, as far as nobody asked yet, so that it is known without a network: what
+    /// refers to them, tags of signatures, and the small documents that these are made of.
+    ///
+    /// # Errors
+    /// The repository does not answer. What is wrong with one of the documents is passed over.
+    pub(crate) async fn ask_around(&self, subjects: &[Digest]) -> Result<(), Error> {
+        if self.live.is_none() {
+            return Ok(());
+        }
+        for subject in subjects {
+            let mut found = match self.recalled_referrers(subject) {
+                Some(recalled) => recalled,
+                None => self.referrers(subject).await?,
+            };
+            for tag in companion_tags(subject)? {
+                let tagged = match self.recalled_tag(&tag) {
+                    Some(recalled) => recalled,
+                    None => match self.resolve(&Version::Tag(tag)).await {
+                        Ok(tagged) => Some(tagged),
+                        Err(Error::NotFound(_)) => None,
+                        Err(error) => return Err(error),
+                    },
+                };
+                found.extend(tagged);
+            }
+            for companion in found.iter().take(MAX_COMPANIONS) {
+                match self.gather(companion.digest()).await {
+                    Err(error @ (Error::NotFound(_) | Error::Invalid(_) | Error::OverLimit(_))) => {
+                        tracing::debug!(%error, "what accompanies `{subject}` is not kept");
+                    }
+                    other => other?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One manifest and the small documents that it is made of.
+    async fn gather(&self, digest: &Digest) -> Result<(), Error> {
+        document::only_sha256(digest)?;
+        let Document::Manifest(manifest) = document::read(&self.manifest(digest).await?, None)? else { return Ok(()) };
+        for part in manifest.layers().iter().chain([manifest.config()]) {
+            self.fetch(part, MAX_DOCUMENT_BYTES, &Progress::default()).await?;
+        }
+        Ok(())
+    }
+
     async fn put(&self, bytes: Bytes) -> Result<Blob, Error> {
         let blob = self.store.put(bytes).await?;
         self.saw(&blob);
@@ -168,16 +256,19 @@ impl Repository for Remembered {
     async fn resolve(&self, version: &Version) -> Result<Descriptor, Error> {
         match (version, &self.live) {
             (Version::Tag(tag), Some(live)) => {
-                let found = live.resolve(version).await?;
-                self.seen.lock().tags.insert(tag.clone(), found.clone());
-                Ok(found)
+                let found = live.resolve(version).await;
+                self.seen.lock().answered(tag, &found);
+                found
             }
             (Version::Tag(tag), None) => {
-                let found = self.seen.lock().tags.get(tag).cloned();
-                let found = found.or_else(|| self.known.iter().find_map(|record| record.tags.get(tag)).cloned());
-                let found = found.ok_or_else(|| self.missing(&version.to_string()))?;
-                self.seen.lock().tags.insert(tag.clone(), found.clone());
-                Ok(found)
+                let missing = || self.missing(&version.to_string());
+                let found = match self.recalled_tag(tag) {
+                    Some(Some(found)) => Ok(found),
+                    Some(None) => Err(missing()),
+                    None => Err(Error::Unasked(missing().to_string())),
+                };
+                self.seen.lock().answered(tag, &found);
+                found
             }
             (Version::Digest(digest), live) => {
                 if self.knows(digest)
@@ -245,11 +336,13 @@ impl Repository for Remembered {
     async fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, Error> {
         let found = match &self.live {
             Some(live) => live.referrers(subject).await?,
-            None => {
-                let seen = self.seen.lock().referrers.get(subject.as_ref()).cloned();
-                let known = || self.known.iter().find_map(|record| record.referrers.get(subject.as_ref())).cloned();
-                seen.or_else(known).unwrap_or_default()
-            }
+            None => self.recalled_referrers(subject).ok_or_else(|| {
+                Error::Unasked(format!(
+                    "what refers to `{}{}` was not asked for when it was pulled, and nobody is asked for it now",
+                    self.name,
+                    Version::Digest(subject.clone())
+                ))
+            })?,
         };
         self.seen.lock().referrers.insert(subject.to_string(), found.clone());
         Ok(found)
@@ -286,16 +379,29 @@ impl Repository for Remembered {
             Document::Manifest(manifest) => manifest.subject(),
             Document::Index(index) => index.subject(),
         };
+        // Of what is only here, whoever brings it brings all there is: of what does not come it is known that it is not there.
+        let companions = if self.live.is_none() { companion_tags(blob.digest())?.to_vec() } else { Vec::new() };
+        let absent: Vec<_> = companions.into_iter().filter(|tag| self.recalled_tag(tag).is_none()).collect();
+        let own = (self.live.is_none()).then(|| self.recalled_referrers(blob.digest()).unwrap_or_default());
+        let of_subject = subject.as_ref().and_then(|subject| self.recalled_referrers(subject.digest()));
         let mut seen = self.seen.lock();
+        seen.absent.extend(absent);
+        if let Some(own) = own {
+            seen.referrers.insert(blob.digest().to_string(), own);
+        }
         if let Some(tag) = tag {
-            seen.tags.insert(tag.to_owned(), descriptor.clone());
+            seen.answered(tag, &Ok(descriptor.clone()));
         }
         if let Some(subject) = subject {
             if let Document::Manifest(manifest) = &document {
                 let config = || manifest.config().media_type().clone();
                 descriptor.set_artifact_type(Some(manifest.artifact_type().clone().unwrap_or_else(config)));
             }
-            seen.referrers.entry(subject.digest().to_string()).or_default().push(descriptor);
+            let referrers =
+                seen.referrers.entry(subject.digest().to_string()).or_insert(of_subject.unwrap_or_default());
+            if !referrers.iter().any(|known| known.digest() == descriptor.digest()) {
+                referrers.push(descriptor);
+            }
         }
         Ok(blob.digest().clone())
     }

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::{
     Asked, Claims, Missing, Outcome, PolicyVerdict, Signer, Step, Trust, Verdict,
-    cosign::{Certified, Search},
+    cosign::{Certified, Search, UNASKED},
     embedded,
     key::PublicKey,
     policy::{Terms, place},
@@ -26,6 +26,8 @@ pub struct Examined<'t> {
     pinned: bool,
     digests: Vec<Digest>,
     cosign: Vec<PublicKey>,
+    /// Whether nobody was asked for signatures, now or when it was pulled.
+    unasked: bool,
     /// Who signed without a key, by whose terms that holds.
     keyless: Vec<(&'t Terms, Identity)>,
     steps: Vec<Step>,
@@ -80,6 +82,7 @@ impl Trust {
             pinned,
             digests,
             cosign: Vec::new(),
+            unasked: false,
             keyless: Vec::new(),
             steps,
         };
@@ -105,12 +108,21 @@ impl<'t> Examined<'t> {
         self.trust.policies.iter().map(|policy| policy.terms(&self.place).1)
     }
 
-    async fn look_for_signatures(&mut self, repository: &dyn Repository) -> Result<(), Error> {
+    /// The documents' digests, if anybody wants to know who signed them.
+    pub(crate) fn signed_over(&self) -> &[Digest] {
+        if self.wants_signatures() { &self.digests } else { &[] }
+    }
+
+    fn wants_signatures(&self) -> bool {
         let asks = |evidence| self.terms().any(|terms| terms.require.mentions(evidence));
-        let (by_key, keyless) = (asks(Evidence::Cosign), asks(Evidence::Keyless));
-        if !(by_key || keyless || self.trust.thorough) {
+        asks(Evidence::Cosign) || asks(Evidence::Keyless) || self.trust.thorough
+    }
+
+    async fn look_for_signatures(&mut self, repository: &dyn Repository) -> Result<(), Error> {
+        if !self.wants_signatures() {
             return Ok(());
         }
+        let keyless = self.terms().any(|terms| terms.require.mentions(Evidence::Keyless));
         let mut keys: Vec<PublicKey> = Vec::new();
         for key in self.terms().flat_map(|terms| &terms.keys) {
             if !keys.contains(key) {
@@ -133,6 +145,7 @@ impl<'t> Examined<'t> {
         }
         self.steps.append(&mut search.steps);
         self.cosign = search.good;
+        self.unasked = search.unasked;
         self.look_at_certificates(search.certified).await
     }
 
@@ -342,7 +355,11 @@ impl<'t> Examined<'t> {
             }
             Evidence::Cosign => {
                 let bad = last_bad(Evidence::Cosign);
-                let found = if bad.is_empty() { "it is not signed; " } else { &bad };
+                let found = match (self.unasked, bad.is_empty()) {
+                    (true, _) => format!("{bad}{UNASKED}; "),
+                    (false, true) => "it is not signed; ".to_owned(),
+                    (false, false) => bad,
+                };
                 format!("{found}a signature by {} would do (`samara sign`, `cosign sign`)", names(&terms.keys))
             }
             Evidence::Signature => {
@@ -354,8 +371,9 @@ impl<'t> Examined<'t> {
                 None => "there are none in the module".to_owned(),
             },
             Evidence::Keyless => format!(
-                "{}a signature by {} would do",
+                "{}{}a signature by {} would do",
                 last_bad(Evidence::Keyless),
+                if self.unasked { format!("{UNASKED}; ") } else { String::new() },
                 terms.identities.iter().map(|one| format!("`{}`", one.subject)).collect::<Vec<_>>().join(", ")
             ),
         }

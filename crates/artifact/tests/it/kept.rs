@@ -96,7 +96,7 @@ async fn what_was_pulled_is_listed_and_costs_no_request_again() {
     assert_eq!(offline.resolve(&Version::Digest(root.digest().clone())).await.unwrap(), root);
     read(&offline, &root).await.unwrap();
     let error = offline.resolve(&digest("v2")).await.unwrap_err();
-    assert!(matches!(&error, Error::NotFound(why) if why.contains("is not in the store")), "{error}");
+    assert!(matches!(&error, Error::Unasked(why) if why.contains("is not in the store")), "{error}");
 }
 
 #[tokio::test]
@@ -298,6 +298,7 @@ async fn a_record_is_small_whatever_strangers_annotate_and_is_never_lost_from_si
         root: root.clone(),
         kind: "module".to_owned(),
         tags: [("v1".to_owned(), root.clone())].into(),
+        absent: [].into(),
         referrers: [(root.digest().to_string(), vec![referrer])].into(),
         blobs: [(root.digest().to_string(), root.size())].into(),
     };

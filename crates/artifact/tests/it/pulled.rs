@@ -6,11 +6,12 @@ use std::sync::{
 };
 
 use samara_artifact::{
-    Artifact, Error, Fetcher, ImageLayout, Progress, Reference, Repository as _, Store,
+    Artifact, Error, Fetcher, ImageLayout, Progress, Reference, Repository as _, Store, Version,
     bounds::Bounds,
     pack::{Layout, Metadata, pack},
     registry::{Client, RegistrySettings},
     repository::sha256,
+    store::{CopyOptions, copy},
     trust::{KeyPair, SignatureLayout, Trust, sign},
 };
 
@@ -82,19 +83,7 @@ fn wants(key: &std::path::Path) -> Trust {
 
 #[tokio::test]
 async fn what_was_verified_by_its_digest_is_verified_again_without_a_request() {
-    let memory = Arc::new(Memory::default());
-    memory.add("application/vnd.wasm.config.v0+json", "{}");
-    memory.add("application/wasm", BLOB);
-    let digest = memory.push_manifest(Some("v1"), MANIFEST_TYPE, manifest().into()).await.unwrap();
-    let answering = Arc::clone(&memory);
-    let answers: Answers = Arc::new(move |asked: &Asked| {
-        let path = asked.target.strip_prefix("/v2/demo/app/").unwrap_or_default();
-        match answering.answer(path) {
-            Some((media_type, bytes)) => Reply::new(200, bytes).with("Content-Type", &media_type),
-            None => Reply::new(404, ""),
-        }
-    });
-    let server = Server::start(None, answers).await;
+    let (memory, digest, server) = answering().await;
     let (fetcher, folder) = fetcher(&server);
     let reference = Reference::parse(&format!("{}/demo/app@{digest}", server.address)).unwrap();
     let (file, other) = (folder.path().join("a.pub"), folder.path().join("b.pub"));
@@ -283,5 +272,71 @@ fn a_module_is_judged_on_every_kind_of_runtime() {
         let hashed = found.iter().map(|artifact| artifact.verdict.module.is_some()).collect::<Vec<_>>();
         assert_eq!(hashed, [false, true]);
         assert!(found.iter().all(|artifact| artifact.digest == sha256(BLOB) && artifact.bytes == BLOB));
+    }
+}
+
+/// A registry that answers from memory, with the demo artifact under `v1`.
+async fn answering() -> (Arc<Memory>, samara_artifact::Digest, Server) {
+    let memory = Arc::new(Memory::default());
+    memory.add("application/vnd.wasm.config.v0+json", "{}");
+    memory.add("application/wasm", BLOB);
+    let digest = memory.push_manifest(Some("v1"), MANIFEST_TYPE, manifest().into()).await.unwrap();
+    let answering = Arc::clone(&memory);
+    let answers: Answers = Arc::new(move |asked: &Asked| {
+        let path = asked.target.strip_prefix("/v2/demo/app/").unwrap_or_default();
+        match answering.answer(path) {
+            Some((media_type, bytes)) => Reply::new(200, bytes).with("Content-Type", &media_type),
+            None => Reply::new(404, ""),
+        }
+    });
+    (memory, digest, Server::start(None, answers).await)
+}
+
+/// What is not known is not taken for nothing: whoever pulled without a policy asked nobody who signed.
+#[tokio::test]
+async fn offline_nobody_is_told_that_what_was_not_asked_about_is_not_signed() {
+    for layouts in [SignatureLayout::ALL, &[SignatureLayout::Tag], &[SignatureLayout::Bundle], &[]] {
+        let (memory, digest, server) = answering().await;
+        let (online, folder) = fetcher(&server);
+        let offline = offline(&online);
+        let file = folder.path().join("a.pub");
+        let key = KeyPair::generate().unwrap();
+        key.write(&folder.path().join("a.key"), &file, b"").unwrap();
+        sign(&*memory, &digest, &key, layouts).await.unwrap();
+        let reference = Reference::parse(&format!("{}/demo/app:v1", server.address)).unwrap();
+        let look = async |fetcher: &Fetcher, trust: &Trust| {
+            fetcher.look(&reference, trust, &Progress::default()).await.unwrap().verdict
+        };
+        let copied = async |name: &str| {
+            let layout = ImageLayout::create(&folder.path().join(name), false).await.unwrap();
+            let (repository, version) = offline.repository(&reference).await.unwrap();
+            let copied = copy(&*repository, &version, &layout, Some("v1"), &CopyOptions::default()).await;
+            copied.map(|_| layout)
+        };
+        look(&online, &Trust::default()).await;
+        let asked = server.asked().len();
+        let unasked = "signatures were not asked for when it was pulled; `samara pull` it with the policy while there is a network";
+        let verdict = look(&offline, &wants(&file)).await;
+        assert!(!verdict.accepted && verdict.refusal().contains(unasked), "{}", verdict.refusal());
+        assert!(!verdict.refusal().contains("not signed"), "{}", verdict.refusal());
+        assert!(verdict.steps.iter().any(|step| step.text == unasked), "{:#?}", verdict.steps);
+        let thorough = look(&offline, &Trust::default().thorough()).await;
+        assert!(thorough.steps.iter().all(|step| !step.text.contains("there is no signature over")), "{thorough:#?}");
+        let error = copied("refused").await.unwrap_err();
+        assert!(matches!(&error, Error::Unasked(why) if why.contains("`samara pull` it with the policy")), "{error}");
+        assert_eq!(server.asked().len(), asked, "{:?}", methods(&server.asked()[asked..]));
+        // Now as it advises; of what is not signed somebody must look without being told to require it.
+        let policy = if layouts.is_empty() { Trust::default().thorough() } else { wants(&file) };
+        assert!(look(&online, &policy).await.accepted);
+        let asked = server.asked().len();
+        let verdict = look(&offline, &wants(&file)).await;
+        assert_eq!(verdict.accepted, !layouts.is_empty(), "{layouts:?}: {}", verdict.refusal());
+        assert!(verdict.accepted || verdict.refusal().contains("it is not signed"), "{}", verdict.refusal());
+        let layout = copied("whole").await.unwrap();
+        let signatures = layout.referrers(&digest).await.unwrap().len();
+        assert_eq!(signatures == 1, layouts.contains(&SignatureLayout::Bundle), "{layouts:?}");
+        let tag = Version::Tag(format!("sha256-{}.sig", digest.digest()));
+        assert_eq!(layout.resolve(&tag).await.is_ok(), layouts.contains(&SignatureLayout::Tag), "{layouts:?}");
+        assert_eq!(server.asked().len(), asked, "{:?}", methods(&server.asked()[asked..]));
     }
 }

@@ -35,6 +35,10 @@ pub const MAX_SIGNATURES: usize = 64;
 /// One signature with all that comes with it: a payload, a bundle.
 pub const MAX_SIGNATURE_BYTES: u64 = 256 << 10;
 
+/// What is said offline of what was pulled by somebody who had no use for signatures.
+pub(super) const UNASKED: &str = "signatures were not asked for when it was pulled; `samara pull` it with the policy while there is \
+                                  a network";
+
 /// The artifact type of simple signing that is found by its subject rather than by a tag.
 const SIMPLE_REFERRER: &str = "application/vnd.dev.cosign.artifact.sig.v1+json";
 /// What registries without artifact types say of every artifact: its configuration's type.
@@ -49,6 +53,8 @@ pub(super) struct Search<'a> {
     pub(super) steps: Vec<Step>,
     /// The keys that signed.
     pub(super) good: Vec<PublicKey>,
+    /// Whether there may be others: nobody is asked now, and nobody was when the artifact was pulled.
+    pub(super) unasked: bool,
     /// Bundles whose signer has no key but a certificate, which `keyless` is about.
     pub(super) certified: Vec<Certified>,
 }
@@ -82,6 +88,7 @@ impl<'a> Search<'a> {
             left: MAX_SIGNATURES,
             steps: Vec::new(),
             good: Vec::new(),
+            unasked: false,
             certified: Vec::new(),
         }
     }
@@ -92,7 +99,13 @@ impl<'a> Search<'a> {
         subject: &Digest,
         enough: &(dyn Fn(&Self) -> bool + Sync),
     ) -> Result<(), Error> {
-        let mut referrers = self.repository.referrers(subject).await?;
+        let mut referrers = match self.repository.referrers(subject).await {
+            Err(Error::Unasked(_)) => {
+                self.not_asked();
+                Vec::new()
+            }
+            other => other?,
+        };
         referrers.retain(may_be_signature);
         // Those that say what they are come first: the bound is for the others.
         referrers.sort_by_key(|found| !artifact_type(found).is_some_and(bundle::is_media_type));
@@ -107,6 +120,7 @@ impl<'a> Search<'a> {
             match self.repository.resolve(&Version::Tag(tag.clone())).await {
                 Ok(found) => self.open(subject, found.digest(), &format!("tag `{tag}`")).await?,
                 Err(Error::NotFound(_)) => {}
+                Err(Error::Unasked(_)) => self.not_asked(),
                 Err(error) => return Err(error),
             }
         }
@@ -220,6 +234,13 @@ impl<'a> Search<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Says once that nobody was asked.
+    fn not_asked(&mut self) {
+        if !std::mem::replace(&mut self.unasked, true) {
+            self.steps.push(Step::new(Evidence::Cosign, Outcome::Note, UNASKED));
+        }
     }
 
     fn bad(&mut self, text: &str) {
