@@ -30,7 +30,7 @@ use url::Url;
 
 use crate::{
     Artifact, Error, ImageLayout, OciReference, Progress, Reference, Repository, Store, Version,
-    bounds::{Bounds, COMPANIONS_TIMEOUT, MAX_INDEX_DEPTH},
+    bounds::{Bounds, COMPANIONS_TIMEOUT, MAX_DOCUMENT_BYTES, MAX_INDEX_DEPTH},
     bundle::{self, Kind, Listing, Source},
     contents::Contents,
     document::{self, Document},
@@ -401,10 +401,15 @@ impl Fetcher {
     }
 }
 
-/// Asks for what nobody needs now and somebody may without a network: what signs the artifact, so that it can be told, and
-/// copied. No pull fails, or takes for long, because of it.
+/// Asks for what nobody needs now and somebody may without a network: its configuration, and what signs it, so that it can be
+/// told, and copied. No pull fails, or takes for long, because of it.
 async fn round_up(located: &Located, signed_over: &[Digest]) {
-    let asking = located.repository.ask_around(signed_over);
+    let asking = async {
+        // Of most artifacts nobody reads it, and no copy is whole without it.
+        let (config, quiet) = (located.manifest.config(), Progress::default());
+        let fetched = located.repository.fetch(config, MAX_DOCUMENT_BYTES, &quiet).await;
+        located.repository.ask_around(signed_over).await.and(fetched.map(drop))
+    };
     let asked = timeout(COMPANIONS_TIMEOUT, asking).await;
     let late = || Err(Error::Unreachable(format!("it took over {}", format_duration(COMPANIONS_TIMEOUT))));
     if let Err(error) = asked.unwrap_or_else(|_| late()) {

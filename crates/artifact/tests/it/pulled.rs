@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use samara_artifact::{
-    Artifact, Error, Fetcher, ImageLayout, Progress, Reference, Repository as _, Store, Version,
+    Artifact, Descriptor, Error, Fetcher, ImageLayout, Progress, Reference, Repository as _, Store, Version,
     bounds::Bounds,
     pack::{Layout, Metadata, pack},
     registry::{Client, RegistrySettings},
@@ -281,7 +281,12 @@ async fn answering() -> (Arc<Memory>, samara_artifact::Digest, Server) {
     memory.add("application/vnd.wasm.config.v0+json", "{}");
     memory.add("application/wasm", BLOB);
     let digest = memory.push_manifest(Some("v1"), MANIFEST_TYPE, manifest().into()).await.unwrap();
-    let answering = Arc::clone(&memory);
+    let server = serve(&memory).await;
+    (memory, digest, server)
+}
+
+async fn serve(memory: &Arc<Memory>) -> Server {
+    let answering = Arc::clone(memory);
     let answers: Answers = Arc::new(move |asked: &Asked| {
         let path = asked.target.strip_prefix("/v2/demo/app/").unwrap_or_default();
         match answering.answer(path) {
@@ -289,7 +294,7 @@ async fn answering() -> (Arc<Memory>, samara_artifact::Digest, Server) {
             None => Reply::new(404, ""),
         }
     });
-    (memory, digest, Server::start(None, answers).await)
+    Server::start(None, answers).await
 }
 
 /// What is not known is not taken for nothing: whoever pulled without a policy asked nobody who signed.
@@ -338,5 +343,32 @@ async fn offline_nobody_is_told_that_what_was_not_asked_about_is_not_signed() {
         let tag = Version::Tag(format!("sha256-{}.sig", digest.digest()));
         assert_eq!(layout.resolve(&tag).await.is_ok(), layouts.contains(&SignatureLayout::Tag), "{layouts:?}");
         assert_eq!(server.asked().len(), asked, "{:?}", methods(&server.asked()[asked..]));
+    }
+}
+
+/// Nobody reads the configuration of a module, and an artifact is not whole without it.
+#[tokio::test]
+async fn what_was_only_pulled_is_copied_offline_with_its_configuration() {
+    for there in [true, false] {
+        let memory = Arc::new(Memory::default());
+        let config = if there {
+            memory.add("application/vnd.wasm.config.v0+json", "{}")
+        } else {
+            Descriptor::new("application/vnd.wasm.config.v0+json".into(), 2, sha256(b"{}"))
+        };
+        let layer = memory.add("application/wasm", BLOB);
+        let manifest = serde_json::json!({
+            "schemaVersion": 2, "mediaType": MANIFEST_TYPE, "config": config, "layers": [layer],
+        });
+        memory.push_manifest(Some("v1"), MANIFEST_TYPE, manifest.to_string().into()).await.unwrap();
+        let server = serve(&memory).await;
+        let (online, folder) = fetcher(&server);
+        let reference = Reference::parse(&format!("{}/demo/app:v1", server.address)).unwrap();
+        let looked = online.look(&reference, &Trust::default().thorough(), &Progress::default()).await.unwrap();
+        assert_eq!(looked.module.unwrap().bytes, BLOB, "no pull needs it");
+        let layout = ImageLayout::create(&folder.path().join("copy"), false).await.unwrap();
+        let (repository, version) = offline(&online).repository(&reference).await.unwrap();
+        let copied = copy(&*repository, &version, &layout, Some("v1"), &CopyOptions::default()).await;
+        assert_eq!(copied.is_ok(), there, "{copied:?}");
     }
 }
