@@ -355,10 +355,15 @@ impl<'t> Examined<'t> {
             }
             Evidence::Cosign => {
                 let bad = last_bad(Evidence::Cosign);
-                let found = match (self.unasked, bad.is_empty()) {
-                    (true, _) => format!("{bad}{UNASKED}; "),
+                let others = match self.cosign.as_slice() {
+                    [] => String::new(),
+                    others => format!("it is signed by {}, which is none of these; ", names(others)),
+                };
+                let found = match (self.unasked, bad.is_empty() && others.is_empty()) {
+                    (true, _) => format!("{bad}{others}{UNASKED}; "),
                     (false, true) => "it is not signed; ".to_owned(),
-                    (false, false) => bad,
+                    (false, false) if others.is_empty() => bad,
+                    (false, false) => others,
                 };
                 format!("{found}a signature by {} would do (`samara sign`, `cosign sign`)", names(&terms.keys))
             }

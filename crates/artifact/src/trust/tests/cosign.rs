@@ -47,6 +47,22 @@ async fn another_key_is_refused() {
     assert!(refusal.contains("is by none of the trusted keys"), "{refusal}");
 }
 
+/// What another policy verified is said of it by this one, which wants somebody else.
+#[tokio::test]
+async fn what_is_signed_for_another_policy_is_not_said_to_be_unsigned() {
+    let (keys, repository) = (Keys::new(), Memory::default());
+    keys.pair("a");
+    let (digest, document) = repository.put_artifact("v1", MODULE);
+    sign_all(&repository, &digest, &keys.pair("b")).await;
+    let others = keys.policy("require = \"cosign\"\nkeys = [\"b.pub\"]");
+    let both = keys.trust(COSIGN).and("[trust] of shop", &others).unwrap();
+    assert_eq!(
+        keys.plain(&refusal(&both, &repository, &document).await),
+        "`r.example/team/app:v1` is not trusted: t.toml requires cosign: cosign: it is signed by `b.pub`, which is none of \
+         these; a signature by `a.pub` would do (`samara sign`, `cosign sign`)"
+    );
+}
+
 #[tokio::test]
 async fn one_good_signature_among_several_counts_and_signing_keeps_the_others() {
     let (keys, repository) = (Keys::new(), Memory::default());
