@@ -54,7 +54,7 @@ pub struct Fetcher {
 /// What a look at an artifact came to, trusted or not.
 #[derive(Clone, Debug)]
 pub struct Looked {
-    /// The module; `None` if it was refused before it was fetched.
+    /// The module; `None` if it was refused before it was fetched, or could not be had undamaged.
     pub module: Option<Module>,
     /// The digest of the manifest it was found through; `None` for a file or a URL.
     pub manifest: Option<Digest>,
@@ -298,8 +298,15 @@ impl Fetcher {
         let signed_over = examined.signed_over().to_vec();
         progress.step("pulling");
         let contents = self.contents(&located, progress);
-        let (name, bytes) =
-            timed(&mut timings.pull, contents.module(member)).await.map_err(|error| named(error, reference))?;
+        let (name, bytes) = match timed(&mut timings.pull, contents.module(member)).await {
+            Ok(found) => found,
+            // Whoever wants to see everything sees what was found until then.
+            Err(error @ Error::Invalid(_)) if trust.is_thorough() => {
+                let verdict = examined.damaged(&error.harmless());
+                return Ok(Looked { module: None, manifest, verdict, timings });
+            }
+            Err(error) => return Err(named(error, reference)),
+        };
         let verified = Instant::now();
         let verdict = judged(examined, &bytes);
         timings.verify += verified.elapsed();

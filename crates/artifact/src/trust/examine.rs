@@ -188,6 +188,15 @@ impl<'t> Examined<'t> {
         self.terms().any(hopeless).then(|| self.verdict(InModule::default(), self.steps.clone()))
     }
 
+    /// The verdict on what cannot be looked into because something of it is not what it says it is. Nothing more is checked.
+    pub(crate) fn damaged(self, error: &Error) -> Verdict {
+        let mut steps = self.steps.clone();
+        let step = Step::new(None, Outcome::Bad, error.to_string());
+        let damage = Some(step.text.clone());
+        steps.push(step);
+        Verdict { accepted: false, damage, ..self.verdict(InModule::default(), steps) }
+    }
+
     /// Looks at the module and asks each policy.
     pub fn module(self, bytes: &[u8]) -> Verdict {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
@@ -305,6 +314,7 @@ impl<'t> Examined<'t> {
             manifest: self.digests.first().map(ToString::to_string),
             module: found.digest.as_ref().map(ToString::to_string),
             accepted: policies.iter().all(|policy| policy.met),
+            damage: None,
             signers: self.signers(&found),
             policies,
             claims: found.claims,

@@ -18,8 +18,10 @@ pub struct Verdict {
     pub manifest: Option<String>,
     /// The digest of the module's bytes; `None` if it was refused before they were looked at.
     pub module: Option<String>,
-    /// Whether every policy is content.
+    /// Whether every policy is content, and nothing is damaged.
     pub accepted: bool,
+    /// What is not what its digest, size or media type says; whatever the policies say of the rest, it is not accepted then.
+    pub damage: Option<String>,
     /// Each policy's own verdict.
     pub policies: Vec<PolicyVerdict>,
     /// Whose evidence is good: trusted by at least one policy.
@@ -123,7 +125,8 @@ impl Verdict {
             let why = if why.is_empty() { "nothing would be enough".to_owned() } else { why.join("; ") };
             format!("{} requires {}{rule}: {why}", policy.origin, policy.require)
         });
-        let refusing: Vec<_> = refusing.collect();
+        let damage = self.damage.iter().map(|why| format!("it is not what it says it is: {why}"));
+        let refusing: Vec<_> = damage.chain(refusing).collect();
         format!("`{}` is not trusted: {}", self.reference, refusing.join("; and "))
     }
 }

@@ -12,7 +12,7 @@ use samara_artifact::{
     registry::{Client, RegistrySettings},
     repository::sha256,
     store::{CopyOptions, copy},
-    trust::{KeyPair, SignatureLayout, Trust, sign},
+    trust::{KeyPair, Outcome, SignatureLayout, Trust, sign},
 };
 
 use crate::{
@@ -371,4 +371,41 @@ async fn what_was_only_pulled_is_copied_offline_with_its_configuration() {
         let copied = copy(&*repository, &version, &layout, Some("v1"), &CopyOptions::default()).await;
         assert_eq!(copied.is_ok(), there, "{copied:?}");
     }
+}
+
+/// One error would tell nothing of who signed it, and what.
+#[tokio::test]
+async fn a_tampered_layer_is_one_step_of_a_thorough_look() {
+    let (memory, digest, _) = answering().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a.pub");
+    let key = KeyPair::generate().unwrap();
+    key.write(&folder.path().join("a.key"), &file, b"").unwrap();
+    sign(&*memory, &digest, &key, SignatureLayout::ALL).await.unwrap();
+    let (answering, layer) = (Arc::clone(&memory), format!("blobs/{}", sha256(BLOB)));
+    let answers: Answers = Arc::new(move |asked: &Asked| {
+        let path = asked.target.strip_prefix("/v2/demo/app/").unwrap_or_default();
+        match answering.answer(path) {
+            Some((media_type, bytes)) if path == layer => {
+                let changed: Vec<u8> = bytes.iter().map(|byte| byte ^ 1).collect();
+                Reply::new(200, changed).with("Content-Type", &media_type)
+            }
+            Some((media_type, bytes)) => Reply::new(200, bytes).with("Content-Type", &media_type),
+            None => Reply::new(404, ""),
+        }
+    });
+    let server = Server::start(None, answers).await;
+    let (fetcher, _folder) = fetcher(&server);
+    let reference = Reference::parse(&format!("{}/demo/app:v1", server.address)).unwrap();
+    let look = async |trust: Trust| fetcher.look(&reference, &trust, &Progress::default()).await;
+    let verdict = look(wants(&file).thorough()).await.unwrap().verdict;
+    assert!(!verdict.accepted && verdict.policies[0].met, "{verdict:#?}");
+    let outcomes: Vec<_> = verdict.steps.iter().map(|step| step.outcome).collect();
+    assert!(outcomes.contains(&Outcome::Good) && outcomes.last() == Some(&Outcome::Bad), "{:#?}", verdict.steps);
+    let damage = verdict.damage.clone().unwrap();
+    assert!(damage.contains(sha256(BLOB).as_ref()) && verdict.steps.last().unwrap().text == damage, "{damage}");
+    assert!(verdict.refusal().contains("it is not what it says it is"), "{}", verdict.refusal());
+    // Without a policy too; and whoever wants to run it gets the error as before.
+    assert!(!look(Trust::default().thorough()).await.unwrap().verdict.accepted);
+    assert!(matches!(look(wants(&file)).await, Err(Error::Invalid(_))));
 }
