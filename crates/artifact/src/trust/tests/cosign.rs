@@ -137,6 +137,20 @@ async fn a_thorough_look_tells_of_each_signature() {
     assert_eq!(json["policies"][0]["require"], "cosign");
 }
 
+/// Nothing is wrong with what nobody could check.
+#[tokio::test]
+async fn a_signature_is_told_where_no_key_was_given() {
+    let (keys, repository) = (Keys::new(), Memory::default());
+    let pair = keys.pair("a");
+    let (digest, document) = repository.put_artifact("v1", MODULE);
+    sign_all(&repository, &digest, &pair).await;
+    let verdict = verify(&Trust::default().thorough(), &repository, &[document]).await.unwrap();
+    assert!(verdict.steps.iter().all(|step| step.outcome != Outcome::Bad), "{:#?}", verdict.steps);
+    let told = |what: &str| verdict.steps.iter().filter(|step| step.text.contains(what)).count();
+    assert_eq!(told("no key was given to check it with"), 2, "{:#?}", verdict.steps);
+    assert_eq!(told(&format!("(its key has the hint `{}`)", pair.public().hint())), 1, "only bundles have one");
+}
+
 /// Whoever may write to a repository can put any signature beside any artifact.
 #[tokio::test]
 async fn a_signature_over_another_artifact_does_not_count() {
