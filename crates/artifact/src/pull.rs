@@ -190,12 +190,12 @@ impl Fetcher {
     async fn follow(repository: Remembered, version: &Version, reference: &Reference) -> Result<Located, Error> {
         // A digest that was pulled from there before is not asked for. One that was only pulled from elsewhere is: what a
         // policy says of a repository is said of what is in it.
-        let root = repository.resolve(version).await?;
+        let root = repository.resolve(version).await.map_err(|error| placed(error, reference))?;
         let mut announced = root.clone();
         let mut documents: Vec<Bytes> = Vec::new();
         // As many indexes as may be within each other, and the manifest.
         while documents.len() <= MAX_INDEX_DEPTH {
-            let bytes = document(&repository, &announced).await?;
+            let bytes = document(&repository, &announced).await.map_err(|error| placed(error, reference))?;
             documents.push(bytes.clone());
             let digest = announced.digest().clone();
             let read = document::read(&bytes, Some(announced.media_type().as_ref()));
@@ -494,6 +494,16 @@ async fn timed<T>(place: &mut Duration, work: impl Future<Output = T>) -> T {
     let done = work.await;
     *place += begun.elapsed();
     done
+}
+
+/// Says where it was of an error that does not say so itself, as those of documents do not.
+fn placed(error: Error, reference: &Reference) -> Error {
+    match &error {
+        Error::Invalid(text) | Error::OverLimit(text) if !text.contains(&reference.to_string()) => {
+            named(error, reference)
+        }
+        _ => error,
+    }
 }
 
 /// Says where it was, and names the reference in the hint that shows how a member is named. What is in the text was written by

@@ -140,7 +140,12 @@ impl Copying<'_> {
             }
             let bytes = self.from.manifest(digest).await?;
             let media_type = descriptor.media_type().as_ref();
-            let parts = match document::read(&bytes, Some(media_type))? {
+            let read = document::read(&bytes, Some(media_type)).map_err(|error| match error {
+                Error::Invalid(text) => Error::Invalid(format!("`{}@{digest}`: {text}", self.from.name())),
+                Error::OverLimit(text) => Error::OverLimit(format!("`{}@{digest}`: {text}", self.from.name())),
+                other => other,
+            });
+            let parts = match read? {
                 Document::Index(index) => {
                     let chosen = match self.options.children {
                         Children::All => index.manifests().clone(),

@@ -409,3 +409,28 @@ async fn a_tampered_layer_is_one_step_of_a_thorough_look() {
     assert!(!look(Trust::default().thorough()).await.unwrap().verdict.accepted);
     assert!(matches!(look(wants(&file)).await, Err(Error::Invalid(_))));
 }
+
+#[tokio::test]
+async fn what_is_wrong_with_a_document_is_said_of_the_reference() {
+    let two = format!(r#"{{"schemaVersion":2,"mediaType":"{MANIFEST_TYPE}","layers":[],"manifests":[]}}"#);
+    for (document, why) in [("[", "the manifest is not read"), (two.as_str(), "the document has both")] {
+        let memory = Arc::new(Memory::default());
+        let digest = memory.add(MANIFEST_TYPE, document.to_owned()).digest().clone();
+        let served = document.to_owned();
+        let answers: Answers = Arc::new(move |asked: &Asked| match asked.target.contains("/manifests/") {
+            true => Reply::new(200, served.clone()).with("Content-Type", MANIFEST_TYPE),
+            false => Reply::new(404, ""),
+        });
+        let server = Server::start(None, answers).await;
+        let (fetcher, folder) = fetcher(&server);
+        for version in [":v1".to_owned(), format!("@{digest}")] {
+            let text = format!("{}/demo/app{version}", server.address);
+            let error = fetch(&fetcher, &text).await.unwrap_err().to_string();
+            assert!(error.starts_with(&format!("`{text}`")) && error.contains(why), "{error}");
+        }
+        let layout = ImageLayout::create(&folder.path().join("copy"), false).await.unwrap();
+        let copied = copy(&*memory, &Version::Digest(digest.clone()), &layout, None, &CopyOptions::default()).await;
+        let error = copied.unwrap_err().to_string();
+        assert!(error.contains(&digest.to_string()) && error.contains(why), "{error}");
+    }
+}
