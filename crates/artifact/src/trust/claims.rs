@@ -102,7 +102,7 @@ impl Claims {
         Self {
             issuer: String::new(),
             subject: String::new(),
-            name: Some("a module whose claims cannot be read".to_owned()),
+            name: Some(format!("a module whose claims cannot be read: {why}")),
             capabilities: Vec::new(),
             call_alias: None,
             version: None,
