@@ -44,7 +44,7 @@ impl VerifyArgs {
         } else {
             print(&table(&verdict));
         }
-        if verdict.policies.is_empty() {
+        if verdict.policies.is_empty() && verdict.damage.is_none() {
             return Err(Failure::Usage(anyhow!(
                 "nothing was required, and so nothing is trusted; name a key with `--key` or a policy with `--trust`"
             )));
@@ -97,6 +97,7 @@ fn table(verdict: &Verdict) -> String {
         column.set_padding((0, 2));
     }
     let end = match (verdict.policies.is_empty(), verdict.accepted) {
+        _ if verdict.damage.is_some() => "damaged",
         (true, _) => "not decided",
         (false, true) => "trusted",
         (false, false) => "not trusted",
