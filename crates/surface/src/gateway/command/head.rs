@@ -90,7 +90,9 @@ fn not_a_field(line: &[u8]) -> Fault {
 fn read_status(value: &HeaderValue) -> Result<StatusCode, Fault> {
     let text = String::from_utf8_lossy(value.as_bytes());
     let code = text.split(' ').next().unwrap_or_default();
-    code.parse().map_err(|_| Fault::Guest(format!("its CGI status `{text}` is not one; write `Status: 404 Not Found`")))
+    // Those below 200 are no answers, but news of one.
+    let status = code.parse().ok().filter(|status: &StatusCode| !status.is_informational());
+    status.ok_or_else(|| Fault::Guest(format!("its CGI status `{text}` is not one; write `Status: 404 Not Found`")))
 }
 
 #[cfg(test)]
@@ -147,6 +149,7 @@ mod tests {
             ("X-A: b\n\n", "`Content-Type`"),
             ("\n", "`Content-Type`"),
             ("Status: soon\nContent-Type: a/b\n\n", "`soon`"),
+            ("Status: 112 Not Found\nContent-Type: a/b\n\n", "`112 Not Found`"),
             ("Content-Type: a\u{0}b\n\n", "Name: value"),
         ] {
             let fault = parse(head.as_bytes()).unwrap_err();
