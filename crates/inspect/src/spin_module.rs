@@ -1,4 +1,4 @@
-//! Core modules of Spin before there were components (Spin 0.x and 1.0 to 1.4, wit-bindgen 0.2): their interfaces are those of
+//! Core modules of Spin before there were components (Spin 0.x, wit-bindgen 0.2): their interfaces are those of
 //! `fermyon:spin` under older names, laid out in memory as the canonical ABI came to have it. Under the newer names, and with the
 //! type of their world, they are modules that become components.
 //!

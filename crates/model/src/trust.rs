@@ -321,6 +321,8 @@ pub struct ClaimedBounds {
     pub name: String,
     /// The words of the claims: `wasmcloud:keyvalue`.
     pub words: Vec<String>,
+    /// Why there is nothing to be read of them, if so: then they allow nothing.
+    pub unreadable: Option<String>,
 }
 
 impl ClaimedBounds {
@@ -346,6 +348,7 @@ impl ClaimedBounds {
             | Capability::Clock
             | Capability::Random => return Ok(()),
         };
+        self.readable()?;
         if self.has_any(words) {
             return Ok(());
         }
@@ -362,6 +365,7 @@ impl ClaimedBounds {
     /// It may not; the message names the word that would allow it.
     pub fn serves_http(&self) -> Result<(), String> {
         const WORDS: &[&str] = &["wasmcloud:httpserver", "wascc:http_server", "wascc:httpserver"];
+        self.readable()?;
         if self.has_any(WORDS) {
             return Ok(());
         }
@@ -370,6 +374,13 @@ impl ClaimedBounds {
             self.name,
             self.listed()
         ))
+    }
+
+    fn readable(&self) -> Result<(), String> {
+        match &self.unreadable {
+            Some(why) => Err(format!("its claims cannot be read, and so allow nothing: {why}; is the module whole?")),
+            None => Ok(()),
+        }
     }
 
     fn has_any(&self, words: &[&str]) -> bool {
@@ -510,7 +521,7 @@ mod tests {
     #[test]
     fn claims_bound_what_reaches_outside() {
         let words = vec!["wasmcloud:httpserver".to_owned(), "wascc:key_value".to_owned()];
-        let claims = ClaimedBounds { name: "cart".to_owned(), words };
+        let claims = ClaimedBounds { name: "cart".to_owned(), words, unreadable: None };
         assert_eq!(claims.allows(Capability::Kv), Ok(()));
         assert_eq!(claims.allows(Capability::Env), Ok(()));
         assert_eq!(claims.allows(Capability::Clock), Ok(()));
@@ -521,7 +532,7 @@ mod tests {
              `wasmcloud:httpclient`, or do not grant `http`"
         );
         assert!(claims.allows(Capability::Fs).unwrap_err().ends_with("do not grant `fs` to a module with claims"));
-        let none = ClaimedBounds { name: "x".to_owned(), words: Vec::new() };
+        let none = ClaimedBounds { name: "x".to_owned(), words: Vec::new(), unreadable: None };
         assert!(none.serves_http().unwrap_err().contains("(they list nothing)"));
     }
 }

@@ -102,7 +102,7 @@ impl Claims {
         Self {
             issuer: String::new(),
             subject: String::new(),
-            name: Some(format!("a module whose claims cannot be read: {why}")),
+            name: Some("a module whose claims cannot be read".to_owned()),
             capabilities: Vec::new(),
             call_alias: None,
             version: None,
@@ -115,7 +115,9 @@ impl Claims {
     /// What grants are within it.
     pub fn bounds(&self) -> ClaimedBounds {
         let name = harmless(self.name.as_ref().unwrap_or(&self.subject));
-        ClaimedBounds { name, words: self.capabilities.iter().map(|word| harmless(word)).collect() }
+        // Claims that were read have an issuer.
+        let unreadable = self.problem.as_deref().filter(|_| self.issuer.is_empty()).map(harmless);
+        ClaimedBounds { name, words: self.capabilities.iter().map(|word| harmless(word)).collect(), unreadable }
     }
 }
 

@@ -67,7 +67,6 @@ pub struct Progress {
 #[error("the store stays where it is: {why}{}", Left(.left))]
 pub struct MoveError {
     /// What failed.
-    #[source]
     pub why: KvError,
     /// What was copied until then, and stays at the new place until somebody removes it or moves the store there with
     /// [`Present::Removed`].
@@ -207,7 +206,8 @@ impl Move<'_> {
             let page = self.to.list_keys(self.prefix, cursor.as_deref(), page_keys).await?;
             if present == Present::Refused && !page.keys.is_empty() {
                 return Err(KvError::Configuration(
-                    "the new place has keys of this tenant already; have them removed or kept".to_owned(),
+                    "the new place has keys of this tenant already; have them removed (`replace`) or kept (`merge`)"
+                        .to_owned(),
                 ));
             }
             self.to.delete_many(&page.keys).await.into_iter().try_for_each(|removed| removed.map(drop))?;
