@@ -11,6 +11,9 @@ use crate::{
     serving::{Serving, eventually},
 };
 
+/// Tags of the app `hello` that are not followed because what they name is refused.
+const REFUSED: &str = r#"samara_tag_update_failures_total{tenant="default",app="hello",reason="refused"}"#;
+
 /// A function of WAT that tells its version.
 pub(crate) fn versioned(version: u32) -> String {
     format!(r#"(module (func (export "version") (result i32) i32.const {version}))"#)
@@ -189,7 +192,7 @@ fn a_tag_is_followed_and_what_is_not_trusted_is_not() {
     // It moves to something that nobody signed: told once, and what served goes on.
     workshop.does("push v2.wat oci:images:v1");
     serving.logs(&["not updated", "is not trusted", "what served goes on"]);
-    assert!(eventually(|| serving.metric("samara_tag_update_failures_total") == 1.0));
+    assert!(eventually(|| serving.metric(REFUSED) == 1.0));
     assert_eq!(answer(), "1");
     // The signature comes after what it signs. Meanwhile requests are answered, every one of them.
     workshop.does("sign oci:images:v1 --key release.key");

@@ -152,6 +152,10 @@ pub fn read(source: &mut dyn Source, member: Option<&str>, bounds: &Bounds) -> R
 pub(crate) fn find<'l>(listing: &'l Listing, member: Option<&str>) -> Result<&'l Member, Error> {
     let Some(asked) = member else { return meant(listing) };
     let asked = names::asked(asked);
+    let called = |name: &str| listing.members.iter().any(|member| member.name == name);
+    // A runnable is called by its name, and its file has an ending.
+    let module = format!("{asked}.wasm");
+    let asked = if !called(&asked) && called(&module) { module } else { asked };
     let mut same = listing.members.iter().filter(|member| member.name == asked);
     let Some(found) = same.next() else {
         let names = listing.members.iter().map(|member| member.name.as_str());

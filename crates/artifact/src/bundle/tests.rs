@@ -124,6 +124,8 @@ fn the_member_that_is_meant_is_read() {
     let two = zip_of(&[("a.wasm", MODULE), ("b/b.wasm", COMPONENT)]);
     check(&taken(&two, Some("b/b.wasm")), "b/b.wasm 8");
     check(&taken(&two, Some("/a.wasm")), "a.wasm 8");
+    check(&taken(&two, Some("a")), "a.wasm 8");
+    check(&taken(&zip_of(&[("a", MODULE), ("a.wasm", COMPONENT)]), Some("a")), "a 8");
     check(&taken(&two, None), "it holds 2 modules, `a.wasm`, `b/b.wasm`; name one: `bundle://REF#a.wasm`");
     check(&taken(&two, Some("c.wasm")), "it has no member `c.wasm`; it has `a.wasm`, `b/b.wasm`");
     let plugin = tar_of(&[file("x.wasm", MODULE), file("deep/plugin.wasm", MODULE)]);

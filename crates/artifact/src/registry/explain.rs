@@ -31,14 +31,20 @@ struct One {
 /// An answer that is none of those hoped for becomes an error about `what`. Nothing that is in `secrets` is shown of it, in
 /// case the server tells us what we told it.
 pub(super) async fn refused(answer: Answer, what: &str, secrets: &[String]) -> Failure {
-    let (status, host) = (answer.status, authority(&answer.url));
+    let (status, strayed, host) = (answer.status, answer.strayed, authority(&answer.url));
     let after = answer.text(header::RETRY_AFTER).and_then(|after| after.trim().parse().ok());
     let after = after.map(Duration::from_secs);
     let said = answer.body.beginning(MAX_ERROR_BYTES).await;
     let said = explanation(&said, secrets).map(|said| format!(": {said}")).unwrap_or_default();
     let error = match status {
         StatusCode::NOT_FOUND | StatusCode::GONE => Error::NotFound(format!("`{host}` has no {what}{said}")),
-        StatusCode::UNAUTHORIZED => Error::Unauthorized(format!("`{host}` wants a login for {what}{said}")),
+        // Where a registry sends us on to, its login is not shown.
+        StatusCode::UNAUTHORIZED if secrets.is_empty() || strayed => {
+            Error::Unauthorized(format!("`{host}` wants a login for {what}{said}; log in with `docker login {host}`"))
+        }
+        StatusCode::UNAUTHORIZED => {
+            Error::Unauthorized(format!("`{host}` does not accept the login that is kept for it, for {what}{said}"))
+        }
         StatusCode::FORBIDDEN => Error::Unauthorized(format!("`{host}` does not let this login to {what}{said}")),
         StatusCode::TOO_MANY_REQUESTS => {
             Error::Unreachable(format!("`{host}` is asked too often, last for {what}{said}; wait, or log in"))

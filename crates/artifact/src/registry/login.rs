@@ -84,6 +84,10 @@ fn in_file(file: &Path, host: &str) -> Result<Option<Login>, Error> {
         Err(CredentialRetrievalError::HelperFailure { helper, .. }) => {
             Err(wrong(&format!("the helper `{helper}` failed; run `{helper} get` to see why")))
         }
+        Err(error @ CredentialRetrievalError::HelperCommunicationError) => Err(wrong(&format!(
+            "{}; is the `docker-credential-...` that the file names in the `PATH`?",
+            error.to_string().to_lowercase()
+        ))),
         Err(error) => Err(wrong(&error.to_string().to_lowercase())),
     }
 }

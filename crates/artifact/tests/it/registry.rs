@@ -437,13 +437,11 @@ async fn a_password_is_shown_to_who_wants_one() {
     let (found, asked) = shown_login(login(PASSWORD), Arc::clone(&basic)).await;
     found.unwrap();
     assert_eq!(asked.len(), 2);
-    for login in [None, login("wrong")] {
+    let refused = [(None, "wants a login for `demo/app:v1`"), (login("wrong"), "does not accept the login")];
+    for (login, expected) in refused {
         let (found, _) = shown_login(login, Arc::clone(&basic)).await;
         let error = found.unwrap_err();
-        assert!(
-            matches!(&error, Error::Unauthorized(why) if why.contains("wants a login for `demo/app:v1`")),
-            "{error}"
-        );
+        assert!(matches!(&error, Error::Unauthorized(why) if why.contains(expected)), "{error}");
     }
 }
 
@@ -753,7 +751,7 @@ async fn logins_are_found_where_docker_keeps_them() {
     let home = tempfile::tempdir().unwrap();
     let config = home.path().join("config.json");
     std::fs::write(&config, format!(r#"{{"credHelpers":{{"{address}":"samara-test"}}}}"#)).unwrap();
-    let wanted = format!("`{address}` wants a login for `demo/app:v1`");
+    let wanted = format!("`{address}` wants a login for `demo/app:v1`; log in with `docker login {address}`");
     let broken = format!(
         "the login for `{address}` in `{}` cannot be used: the helper `docker-credential-samara-test` failed; run \
          `docker-credential-samara-test get` to see why",

@@ -44,10 +44,11 @@ impl Input {
             return Ok(Self { bytes: prepare(loaded.bytes)?, provenance: Some(loaded.provenance) });
         }
         let bytes = prepare(local(path)?)?;
-        if origin.trust.is_none() {
+        let sources = origin.sources()?;
+        let trust = sources.trust();
+        if trust.is_empty() {
             return Ok(Self { bytes, provenance: None });
         }
-        let trust = origin.policy()?;
         let asked = Asked { reference: &reference, documents: &[], repository: None };
         let verdict = block_on(trust.verify(asked, &bytes))?.and_then(|verdict| verdict.into_accepted());
         let verdict = verdict.map_err(|error| Failure::Usage(error.into()))?;

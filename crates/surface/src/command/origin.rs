@@ -4,11 +4,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 use clap::Args;
-use samara_artifact::{Reference, registry::RegistrySettings, trust::Trust};
-use samara_model::manifest::check_host;
+use samara_artifact::Reference;
+use samara_model::manifest::{Host, check_host};
 
 use super::Failure;
-use crate::source::{Sourced, Sources};
+use crate::{
+    deploy,
+    source::{Sourced, Sources},
+};
 
 /// Where artifacts come from, and what they must show.
 #[derive(Clone, Debug, Default, Args)]
@@ -17,6 +20,9 @@ pub struct OriginArgs {
     /// Speak plain HTTP with this registry or web server
     #[arg(long, value_name = "HOST[:PORT]", value_parser = host)]
     pub insecure: Vec<String>,
+    /// The operator's file: registries, what artifacts may cost and must show, and for `serve` listeners, tenants, ceilings
+    #[arg(long, value_name = "FILE")]
+    pub host: Option<PathBuf>,
     /// A file with a `[trust]` table: what the artifact must show before anything of it is run
     #[arg(long, value_name = "FILE")]
     pub trust: Option<PathBuf>,
@@ -30,13 +36,19 @@ fn host(text: &str) -> Result<String, String> {
 }
 
 impl OriginArgs {
-    /// The sources of a command without a host file.
+    /// Where artifacts come from, and what they must show: the operator's file, and more if the command line says so.
     pub(super) fn sources(&self) -> Result<Sources, Failure> {
-        let mut settings = RegistrySettings { offline: self.offline, ..RegistrySettings::default() };
-        for host in &self.insecure {
-            settings.hosts.entry(host.clone()).or_default().insecure = true;
-        }
-        Ok(Sources::new(settings, self.policy()?))
+        self.sources_of(&self.operators()?)
+    }
+
+    /// The same, of an operator's file that is read already.
+    pub(super) fn sources_of(&self, operators: &Host) -> Result<Sources, Failure> {
+        Sources::of_host(operators, &self.insecure, self.offline, self.trust.as_deref()).map_err(Failure::Usage)
+    }
+
+    /// The operator's file, or what holds without one.
+    pub(super) fn operators(&self) -> Result<Host, Failure> {
+        deploy::read_host(self.host.as_deref()).map_err(Failure::Usage)
     }
 
     /// The sources of a command that runs, saves and shows nothing, and so has nothing to ask a policy.
@@ -47,13 +59,6 @@ impl OriginArgs {
             )));
         }
         self.sources()
-    }
-
-    /// What `--trust` asks for.
-    pub(super) fn policy(&self) -> Result<Trust, Failure> {
-        let trust = Trust::default();
-        let Some(file) = &self.trust else { return Ok(trust) };
-        trust.and_file(file).map_err(|error| Failure::Usage(error.into()))
     }
 
     /// What a person wrote, loaded.

@@ -25,7 +25,6 @@ use crate::{
     admin::{self, Admin, Names, Token},
     deploy::{self, Deployment, Follow},
     gateway::{Config, Gateway, Https},
-    source::Sources,
 };
 
 /// Arguments of `samara serve`.
@@ -62,9 +61,6 @@ pub struct ServeArgs {
     /// optimising one works [default: optimized; tiered with --watch]
     #[arg(long = "compile", value_name = "optimized|tiered")]
     pub compile_as: Option<Compile>,
-    /// The operator's file: listeners, tenants, ceilings
-    #[arg(long, value_name = "FILE")]
-    pub host: Option<PathBuf>,
     /// The contract of modules given without a manifest
     #[arg(long, value_name = "NAME")]
     pub contract: Option<String>,
@@ -97,7 +93,7 @@ impl ServeArgs {
     /// # Errors
     /// A manifest, a module or a port cannot be used.
     pub fn run(self, contracts: Contracts) -> Result<ExitCode, Failure> {
-        let host = deploy::read_host(self.host.as_deref()).map_err(Failure::Usage)?;
+        let host = self.origin.operators()?;
         let apps = self
             .apps
             .iter()
@@ -135,8 +131,7 @@ impl ServeArgs {
         // Whoever watches waits for each change; where the operator forbids it nobody asks for it.
         let watched = if self.watch && host.tiered { Compile::Tiered } else { Compile::Optimized };
         let compile = self.compile_as.unwrap_or(watched);
-        let OriginArgs { insecure, trust, offline } = &self.origin;
-        let sources = Sources::of_host(&host, insecure, *offline, trust.as_deref()).map_err(Failure::Usage)?;
+        let sources = self.origin.sources_of(&host)?;
         let deployment = Deployment::new(Arc::new(runtime), host, move |workload| trace.follow_served(workload));
         let deployment = deployment.with_sources(sources);
         let deployment = Arc::new(deployment.compiling(compile));

@@ -83,7 +83,13 @@ pub async fn follow_tags(deployment: &Arc<Deployment>) {
         if following.is_empty() && followed.is_empty() {
             continue;
         }
-        followed.retain(|id, _| following.iter().any(|(other, _)| other == id));
+        followed.retain(|id, _| {
+            let stays = following.iter().any(|(other, _)| other == id);
+            if !stays {
+                deployment.runtime().metrics().host().tag_update_failures.remove(id);
+            }
+            stays
+        });
         for (id, version) in following {
             let Some(interval) = interval(&version.app) else { continue };
             let one = followed.entry(id.clone()).or_insert_with(|| Followed::new(interval));
@@ -153,8 +159,8 @@ impl Followed {
         };
         let told = Some((digests, why));
         if self.told != told {
-            metrics.tag_update_failures.inc();
             if let Some((digests, why)) = &told {
+                metrics.tag_update_failures.count(id, !digests.is_empty());
                 let to = if digests.is_empty() { String::new() } else { format!(" to {}", digests.join(", ")) };
                 tracing::error!(app = %id, "not updated{to}, and what served goes on: {why}");
             }
@@ -212,7 +218,7 @@ mod tests {
         let deployment = Deployment::new(Arc::new(runtime), samara_model::manifest::Host::default(), |_| {});
         let id = AppId::new("default", "shop").expect("they are names");
         let mut one = Followed::new(Duration::from_secs(1));
-        let failures = || deployment.runtime().metrics().host().tag_update_failures.get();
+        let failures = || deployment.runtime().metrics().host().tag_update_failures.of(&id);
         let refused = |digest: &str| Looked::Moved(vec![digest.to_owned()], Err("it is not trusted".to_owned()));
         for (looked, counted, refusals, unanswered) in [
             (refused("sha256:a"), 1, 1, 0),

@@ -19,10 +19,10 @@ use parking_lot::RwLock;
 use prometheus_client::{
     collector::Collector,
     encoding::DescriptorEncoder,
-    metrics::{counter::Counter, gauge::Gauge, histogram::Histogram, info::Info},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
     registry::Registry,
 };
-use samara_model::WorkloadId;
+use samara_model::{AppId, WorkloadId};
 
 pub use usage::{MAX_USES, OTHER, UseTotals};
 pub use workload::{OUTCOMES, Outcome, WorkloadMetrics, WorkloadTotals};
@@ -79,8 +79,40 @@ pub struct HostMetrics {
     /// Times a workload's tag had moved and what it names now took over.
     pub tag_updates: Counter<u64, AtomicU64>,
     /// Times what a tag names now was refused, or could not be asked for.
-    pub tag_update_failures: Counter<u64, AtomicU64>,
+    pub tag_update_failures: TagFailures,
     compile_seconds: Histogram,
+}
+
+/// Times the tags of an app could not be followed, by app and reason.
+#[derive(Clone, Debug, Default)]
+pub struct TagFailures(Family<Vec<(&'static str, String)>, Counter<u64, AtomicU64>>);
+
+impl TagFailures {
+    /// Why, in one word: the registry does not answer, or what it has is refused.
+    const REASONS: [&str; 2] = ["unanswered", "refused"];
+
+    /// Counts one of an app whose tags were answered, or not.
+    pub fn count(&self, app: &AppId, answered: bool) {
+        let [unanswered, refused] = Self::REASONS;
+        self.0.get_or_create(&Self::labels(app, if answered { refused } else { unanswered })).inc();
+    }
+
+    /// How often it was counted for an app.
+    pub fn of(&self, app: &AppId) -> u64 {
+        let count = |reason| self.0.get(&Self::labels(app, reason)).map_or(0, |counter| counter.get());
+        Self::REASONS.into_iter().map(count).sum()
+    }
+
+    /// Forgets an app: its series end.
+    pub fn remove(&self, app: &AppId) {
+        for reason in Self::REASONS {
+            self.0.remove(&Self::labels(app, reason));
+        }
+    }
+
+    fn labels(app: &AppId, reason: &str) -> Vec<(&'static str, String)> {
+        vec![("tenant", app.tenant.to_string()), ("app", app.name.to_string()), ("reason", reason.to_owned())]
+    }
 }
 
 impl HostMetrics {
@@ -105,6 +137,9 @@ impl HostMetrics {
         registry.register(names::COMPILE_SECONDS.family(), names::COMPILE_SECONDS.help, compile_seconds.clone());
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register(names::BUILD.family(), names::BUILD.help, build);
+        let tag_update_failures = TagFailures::default();
+        let name = names::TAG_UPDATE_FAILURES;
+        registry.register(name.family(), name.help, tag_update_failures.0.clone());
         Self {
             pool_calls_in_use: gauge(registry, names::POOL_IN_USE),
             pool_calls_capacity: gauge(registry, names::POOL_CAPACITY),
@@ -123,7 +158,7 @@ impl HostMetrics {
             tls_reload_failures: counter(registry, names::TLS_RELOAD_FAILURES),
             tls_certificate_expiry: gauge(registry, names::TLS_CERTIFICATE_EXPIRY),
             tag_updates: counter(registry, names::TAG_UPDATES),
-            tag_update_failures: counter(registry, names::TAG_UPDATE_FAILURES),
+            tag_update_failures,
             compile_seconds,
         }
     }

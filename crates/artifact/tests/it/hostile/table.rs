@@ -290,7 +290,7 @@ fn tokens() -> Vec<Row> {
         row("a token server that repeats the login", Ask::Manifest, "does not accept this login", {
             token_server(|| Reply::new(401, format!(r#"{{"errors":[{{"message":"{PASSWORD} is wrong"}}]}}"#)))
         }),
-        row("a token that is not enough", Ask::Manifest, "wants a login", {
+        row("a token that is not enough", Ask::Manifest, "does not accept the login", {
             token_server(|| of_type(JSON, r#"{"token":"good"}"#))
         }),
     ]

@@ -134,7 +134,12 @@ impl LoadArgs {
     /// What goes where.
     async fn plan(&self, layout: &ImageLayout) -> Result<Vec<(Version, Reference)>, Failure> {
         if let Some(to) = &self.to {
-            let version = layout.only().await.map_err(usage)?;
+            let version = layout.only().await.map_err(|error| {
+                Failure::Usage(anyhow::Error::new(error).context(format!(
+                    "`--to` is the place of one artifact, and `{}` holds not just one; leave it out, and each goes where it was saved from",
+                    self.from.display()
+                )))
+            })?;
             return Ok(vec![(version, origin::reference(to)?)]);
         }
         let listed = layout.list().await.map_err(usage)?;
