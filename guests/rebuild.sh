@@ -31,6 +31,8 @@ wasmcloud-kit wasi_http cargo wasm32-wasip2
 spin0-kit    spin_http  cargo wasm32-wasip1
 spin3-redis  spin_redis cargo wasm32-wasip1
 spin7-redis  spin_redis cargo wasm32-wasip2
+kv-checked   wasi_keyvalue cargo wasm32-wasip2
+kv-folded    wasi_keyvalue cargo wasm32-wasip2
 add          function   cargo wasm32-unknown-unknown
 shapes       function   cargo wasm32-wasip2
 kv-draft2    function   cargo wasm32-wasip2

@@ -24,6 +24,7 @@ mod external;
 mod files;
 mod fit_matrix;
 mod golden;
+mod guest_stores;
 mod hostile;
 mod origins;
 mod process;

@@ -12,7 +12,7 @@ use std::{
 };
 
 use http_body_util::BodyExt;
-use samara_model::{Call, Command, Compile, Encoding, Function, Message, Reply, Shape, Stdio, empty};
+use samara_model::{Call, Command, Compile, Encoding, Function, KeyValueCall, Message, Reply, Shape, Stdio, empty};
 use samara_runtime::{
     CallTrace, Definition, Runtime, Tier, Workload,
     trace::{MAX_TRACE_LINES, Values},
@@ -34,6 +34,8 @@ enum Asked {
     Function(&'static str, &'static str),
     /// A message's subject and its body.
     Message(&'static str, &'static str),
+    /// The first page of a store's keys.
+    Keys,
 }
 
 /// Contract, guest, and what is asked of it.
@@ -50,6 +52,8 @@ const LOGS: &[(&str, &str, Asked)] = &[
     ("wasi-http", "wasi_http/spin7-hello", Asked::Get("/")),
     ("spin-http", "spin_http/spin0-kit", Asked::Get("/echo?a=b")),
     ("wasmcloud-messaging", "wasi_http/wasmcloud-kit", Asked::Message("orders.new", "apple")),
+    ("wasi-keyvalue", "wasi_keyvalue/kv-checked", Asked::Keys),
+    ("wasi-keyvalue", "wasi_keyvalue/kv-folded", Asked::Keys),
     ("spin-redis", "spin_redis/spin3-redis", Asked::Message("orders", "apple")),
     ("spin-redis", "spin_redis/spin7-redis", Asked::Message("orders", "apple")),
     ("function", "function/add", Asked::Function("add", "[20, 22]")),
@@ -73,6 +77,7 @@ impl Asked {
             Self::Message(subject, body) => {
                 Call::Message(Message { subject: (*subject).to_owned(), body: (*body).into(), ..Message::default() })
             }
+            Self::Keys => Call::KeyValue(KeyValueCall::List(None)),
         }
     }
 
@@ -86,6 +91,7 @@ impl Asked {
             Self::Get(path) => format!("GET {path}"),
             Self::Function(operation, arguments) => format!("{operation} {arguments}"),
             Self::Message(subject, body) => format!("message {subject} {body}"),
+            Self::Keys => "list of keys".to_owned(),
         }
     }
 }
@@ -113,6 +119,7 @@ async fn record(tier: Tier, contract: &str, guest: &str, asked: &Asked) -> Strin
         Ok(Reply::Exit(code)) => format!("exit {code}"),
         Ok(Reply::Bytes(bytes)) => String::from_utf8_lossy(&bytes).into_owned(),
         Ok(Reply::Message(answer)) => format!("{answer:?}"),
+        Ok(Reply::KeyValue(answer)) => format!("{answer:?}"),
         Ok(Reply::Http(response)) => {
             let status = response.status().as_u16();
             let body = response.into_body().collect().await.expect("the body is whole").to_bytes();

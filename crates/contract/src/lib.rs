@@ -20,6 +20,7 @@ contracts! {
     wasi_http::WasiHttp,
     spin_http::SpinHttp,
     wasmcloud_messaging::WasmcloudMessaging,
+    wasi_keyvalue::WasiKeyvalue,
     spin_redis::SpinRedis,
     wasi_cli::WasiCli,
     function::PlainFunction,

@@ -6,7 +6,7 @@ use std::{fmt, net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
 
-use crate::Body;
+use crate::{Body, KeyValueCall, KeyValueReply};
 
 /// The form of a call: what goes in and what comes out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -19,11 +19,13 @@ pub enum Shape {
     Function,
     /// A message of a subject in, perhaps an answer out.
     Message,
+    /// An operation on a store that the guest is in, what came of it out.
+    KeyValue,
 }
 
 impl Shape {
     /// Every shape, in the order tables list them.
-    pub const ALL: &[Self] = &[Self::Command, Self::Http, Self::Function, Self::Message];
+    pub const ALL: &[Self] = &[Self::Command, Self::Http, Self::Function, Self::Message, Self::KeyValue];
 
     /// The word used in configuration, logs and metrics.
     pub fn as_str(self) -> &'static str {
@@ -32,6 +34,7 @@ impl Shape {
             Self::Http => "http",
             Self::Function => "function",
             Self::Message => "message",
+            Self::KeyValue => "key-value",
         }
     }
 }
@@ -54,6 +57,8 @@ pub enum Call {
     Function(Function),
     /// Handle one message.
     Message(Message),
+    /// Do one thing to the store that the guest is.
+    KeyValue(KeyValueCall),
 }
 
 impl Call {
@@ -64,6 +69,7 @@ impl Call {
             Self::Http(_) => Shape::Http,
             Self::Function(_) => Shape::Function,
             Self::Message(_) => Shape::Message,
+            Self::KeyValue(_) => Shape::KeyValue,
         }
     }
 }
@@ -204,4 +210,6 @@ pub enum Reply {
     Bytes(Bytes),
     /// A message was taken; with what to answer, if the ABI answers by returning. Guests of most ABIs publish instead.
     Message(Option<Bytes>),
+    /// What came of an operation on the guest's store.
+    KeyValue(KeyValueReply),
 }

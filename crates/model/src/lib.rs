@@ -11,6 +11,7 @@ mod fault;
 mod grant;
 #[cfg(test)]
 mod hammer;
+mod key_value;
 mod limit;
 mod name;
 mod place;
@@ -35,6 +36,7 @@ pub use grant::{
     MAX_SUBJECT_WORDS, MessagingGrant, NetGrant, OriginRule, ParseGrantError, SecretsGrant, SqlGrant, SqlOperation,
     SubjectPattern, ValueSource, check_added_header, check_subject,
 };
+pub use key_value::{KeyValueCall, KeyValueReply};
 pub use limit::{GUARDED_FEATURES, Limits};
 pub use name::{AppId, NameError, Tenant, WorkloadId};
 pub use place::{Kept, cache_directory};

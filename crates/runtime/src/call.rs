@@ -22,6 +22,7 @@ use crate::{
     body::GuestBody,
     error::{Stopped, backtrace, fault_of, limit},
     meter::{Meter, Metered},
+    nesting::{Level, Nested},
     pool::Reserved,
     task::Task,
     tier::Prepared,
@@ -53,11 +54,14 @@ impl Runtime {
         let watch = Watch::current();
         watch.answered_by(&workload.id);
         let queued = watch.span("queue");
-        let admitted = workload.admit().await.inspect_err(|fault| refused(workload, fault, began))?;
+        let nested = Nested::under(workload).inspect_err(|fault| refused(workload, fault, began))?;
+        let admitted = workload.admit(&nested).await.inspect_err(|fault| refused(workload, fault, began))?;
         let kept = workload.idle.lock().pop();
         let instance = match kept {
             Some(idle) => Instance::Kept(idle),
-            None => self.reserve(workload).await.inspect_err(|fault| refused(workload, fault, began))?,
+            None => {
+                self.reserve(workload, nested.level()).await.inspect_err(|fault| refused(workload, fault, began))?
+            }
         };
         drop(queued);
         let (sender, mut receiver) = oneshot::channel();
@@ -69,7 +73,7 @@ impl Runtime {
         let watch = watch.under(&guest);
         let outcome = CallState::open(workload, meter, began, (watch.clone(), guest));
         let run = Run { runtime: Arc::clone(self), account: Account(Arc::clone(&outcome)), _admitted: admitted };
-        let run = run.run(instance, call, ReplyTo(sender));
+        let run = nested.over(run.run(instance, call, ReplyTo(sender)));
         let mut task = match workload.trace.get() {
             None if !watch.is_on() => Task::start(run, &outcome),
             None => Task::start(watch.over(run), &outcome),
@@ -113,11 +117,11 @@ impl Runtime {
         }
     }
 
-    pub(crate) async fn reserve(&self, workload: &Workload) -> Result<Instance, Fault> {
+    pub(crate) async fn reserve(&self, workload: &Workload, level: Level) -> Result<Instance, Fault> {
         let prepared = workload.tiers.now();
-        let reserved = match prepared.engine.gate.try_reserve(prepared.footprint) {
+        let reserved = match prepared.engine.gate.try_reserve(prepared.footprint, level) {
             Some(reserved) => reserved,
-            None => workload.reserve(prepared, || self.evict_idle()).await?,
+            None => workload.reserve(prepared, level, || self.evict_idle()).await?,
         };
         Ok(Instance::Fresh(prepared.tier, reserved))
     }
@@ -142,6 +146,10 @@ fn counted(call: Call, workload: &Arc<Workload>) -> Call {
         Call::Message(message) => {
             workload.authority.metrics.received(message.body.len());
             Call::Message(message)
+        }
+        Call::KeyValue(call) => {
+            workload.authority.metrics.received(call.bytes());
+            Call::KeyValue(call)
         }
         other => other,
     }

@@ -2,12 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use samara_model::{Call, Command, Encoding, Fault, Function, HttpCall, Limit, Message, Shape, format_duration};
+use samara_model::{
+    Call, Command, Encoding, Fault, Function, HttpCall, KeyValueCall, Limit, Message, Shape, format_duration,
+};
 
 use crate::{
     Failure, Linked, Runtime, Workload,
     error::{fault_of, limit},
     meter::{Meter, Metered},
+    nesting::Nested,
 };
 
 /// How long an instance may take to come up when the workload has no deadline.
@@ -20,8 +23,9 @@ impl Runtime {
     /// # Errors
     /// The fault that every call of this version would end in.
     pub async fn try_instance(self: &Arc<Self>, workload: &Arc<Workload>) -> Result<(), Fault> {
-        let _admitted = workload.admit().await?;
-        let instance = self.reserve(workload).await?;
+        let nested = Nested::under(workload)?;
+        let _admitted = workload.admit(&nested).await?;
+        let instance = self.reserve(workload, nested.level()).await?;
         let limits = workload.limits();
         let meter = Arc::new(Meter::new(limits.cpu, limits.host_calls));
         let mut call = nothing(workload.shape);
@@ -62,5 +66,6 @@ fn nothing(shape: Shape) -> Call {
             encoding: Encoding::default(),
         }),
         Shape::Message => Call::Message(Message::default()),
+        Shape::KeyValue => Call::KeyValue(KeyValueCall::List(None)),
     }
 }

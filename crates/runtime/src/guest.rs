@@ -44,7 +44,9 @@ impl Guest {
                 std::mem::take(&mut command.env),
                 std::mem::take(&mut command.stdio),
             ),
-            Call::Http(_) | Call::Function(_) | Call::Message(_) => (Vec::new(), Vec::new(), Stdio::Log),
+            Call::Http(_) | Call::Function(_) | Call::Message(_) | Call::KeyValue(_) => {
+                (Vec::new(), Vec::new(), Stdio::Log)
+            }
         };
         let limits = &authority.limits;
         let mut wasi = wasi::context(authority, &args, &env, stdio)?;

@@ -12,6 +12,8 @@ use samara_model::format_bytes;
 use samara_telemetry::Gauge;
 use tokio::sync::oneshot;
 
+use crate::nesting::Level;
+
 /// Wasm features that need a garbage-collected heap, which the pool does not hold.
 const GC_FEATURES: &[&str] = &["gc", "exceptions", "function-references"];
 /// Instances of a pool when nothing bounds it lower.
@@ -24,6 +26,11 @@ const MAPPINGS_PER_CALL: u64 = 16;
 const MAPPINGS_KEPT_FREE: u64 = 4;
 /// Memory a call is expected to touch at least; the pool is not sized for more calls than fit the machine.
 const EXPECTED_BYTES_PER_CALL: u64 = 2 << 20;
+
+/// What part of a pool calls from outside leave for those that guests lead to, where guests do: one in so many.
+const KEPT_FOR_NESTED: u32 = 4;
+/// Depths of calls that the pool tells apart; those deeper are with the last.
+const LEVELS: Level = 16;
 
 /// What one call takes from a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,8 +194,13 @@ struct Shared {
 #[derive(Debug)]
 struct GateState {
     free: Footprint,
-    waiting: VecDeque<(Footprint, oneshot::Sender<Reserved>)>,
+    /// What calls from outside leave for those that guests lead to.
+    kept: Footprint,
+    /// By how deep they are; each a line of its own.
+    waiting: [Line; LEVELS as usize + 1],
 }
+
+type Line = VecDeque<(Footprint, oneshot::Sender<Reserved>)>;
 
 /// A footprint in use; dropping it gives the slots back and wakes whoever now fits.
 #[derive(Debug)]
@@ -197,10 +209,25 @@ pub struct Reserved {
     footprint: Footprint,
 }
 
+impl GateState {
+    /// Whether a call this deep may have a footprint now. Those from outside leave what is kept, and each level half of what
+    /// the one above it leaves: the deepest, which wait for nobody, always end.
+    fn has_room(&self, footprint: Footprint, level: Level) -> bool {
+        let left = self.kept.zip(self.kept, |kept, _| kept.checked_shr(level).unwrap_or(0));
+        footprint.fits(self.free.zip(left, u32::saturating_sub))
+    }
+
+    fn line(&mut self, level: Level) -> &mut Line {
+        let [lines @ .., deepest] = &mut self.waiting;
+        lines.get_mut(level as usize).unwrap_or(deepest)
+    }
+}
+
 impl PoolGate {
     /// A gate that lets this much through; `in_use` is the metric it keeps.
     pub(crate) fn new(capacity: Footprint, in_use: Gauge) -> Self {
-        let state = Mutex::new(GateState { free: capacity, waiting: VecDeque::new() });
+        let none = capacity.zip(capacity, |_, _| 0);
+        let state = Mutex::new(GateState { free: capacity, kept: none, waiting: Default::default() });
         Self { shared: Arc::new(Shared { state, in_use }), capacity }
     }
 
@@ -216,14 +243,19 @@ impl PoolGate {
 
     /// Whether somebody waits.
     pub fn has_waiting(&self) -> bool {
-        !self.shared.state.lock().waiting.is_empty()
+        self.shared.state.lock().waiting.iter().any(|line| !line.is_empty())
     }
 
-    /// Reserves a footprint at once or not at all.
-    pub fn try_reserve(&self, footprint: Footprint) -> Option<Reserved> {
+    /// Keeps a share of the pool for calls that guests lead to, from now on.
+    pub(crate) fn expect_nested_calls(&self) {
+        self.shared.state.lock().kept = self.capacity.zip(self.capacity, |all, _| all / KEPT_FOR_NESTED);
+    }
+
+    /// Reserves a footprint for a call this deep, at once or not at all.
+    pub(crate) fn try_reserve(&self, footprint: Footprint, level: Level) -> Option<Reserved> {
         let mut state = self.shared.state.lock();
         // Whoever waits came first.
-        if !state.waiting.is_empty() || !footprint.fits(state.free) {
+        if !state.line(level).is_empty() || !state.has_room(footprint, level) {
             return None;
         }
         state.free = state.free.zip(footprint, u32::wrapping_sub);
@@ -233,12 +265,12 @@ impl PoolGate {
 
     /// Reserves a footprint, waiting behind everybody who asked before. The caller bounds how long; giving up makes way
     /// for those behind.
-    pub async fn reserve(&self, footprint: Footprint) -> Reserved {
+    pub(crate) async fn reserve(&self, footprint: Footprint, level: Level) -> Reserved {
         loop {
             let mut place = {
                 let mut state = self.shared.state.lock();
                 let (sender, receiver) = oneshot::channel();
-                state.waiting.push_back((footprint, sender));
+                state.line(level).push_back((footprint, sender));
                 Place { shared: &self.shared, receiver }
             };
             // There may be room already.
@@ -266,21 +298,23 @@ impl Drop for Place<'_> {
 }
 
 impl Shared {
-    /// Lets in everybody at the front of the line who fits. Nothing is sent under the lock: a receiver that is gone drops
+    /// Lets in everybody at the front of a line who fits, the deepest first. Nothing is sent under the lock: a receiver that is gone drops
     /// its reservation, which takes the lock again.
     fn admit(self: &Arc<Self>) {
         let mut admitted = Vec::new();
         {
             let mut state = self.state.lock();
-            while let Some((footprint, sender)) = state.waiting.front() {
-                let (footprint, gone) = (*footprint, sender.is_closed());
-                if !gone && !footprint.fits(state.free) {
-                    break;
-                }
-                let Some((_, sender)) = state.waiting.pop_front() else { break };
-                if !gone {
-                    state.free = state.free.zip(footprint, u32::wrapping_sub);
-                    admitted.push((sender, footprint));
+            for level in (0..=LEVELS).rev() {
+                while let Some((footprint, sender)) = state.line(level).front() {
+                    let (footprint, gone) = (*footprint, sender.is_closed());
+                    if !gone && !state.has_room(footprint, level) {
+                        break;
+                    }
+                    let Some((_, sender)) = state.line(level).pop_front() else { break };
+                    if !gone {
+                        state.free = state.free.zip(footprint, u32::wrapping_sub);
+                        admitted.push((sender, footprint));
+                    }
                 }
             }
         }
@@ -303,7 +337,7 @@ impl Drop for Reserved {
         let waited_for = {
             let mut state = self.shared.state.lock();
             state.free = state.free.zip(self.footprint, u32::wrapping_add);
-            !state.waiting.is_empty()
+            state.waiting.iter().any(|line| !line.is_empty())
         };
         if waited_for {
             self.shared.admit();
@@ -345,9 +379,9 @@ mod tests {
     #[tokio::test]
     async fn slots_are_handed_out_in_order_and_come_back() {
         let gate = PoolGate::new(Footprint { calls: 2, ..Footprint::MAX }, Gauge::default());
-        let (first, second) = (gate.reserve(ONE).await, gate.reserve(ONE).await);
-        assert!(gate.try_reserve(ONE).is_none());
-        let mut third = Box::pin(gate.reserve(ONE));
+        let (first, second) = (gate.reserve(ONE, 0).await, gate.reserve(ONE, 0).await);
+        assert!(gate.try_reserve(ONE, 0).is_none());
+        let mut third = Box::pin(gate.reserve(ONE, 0));
         assert!(futures::poll!(&mut third).is_pending());
         drop(first);
         let third = third.await;
@@ -357,12 +391,44 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn calls_that_guests_lead_to_have_a_share_that_others_leave_them() {
+        let all = LEVELS * KEPT_FOR_NESTED;
+        let gate = PoolGate::new(Footprint { calls: all, ..Footprint::MAX }, Gauge::default());
+        let fill = |level| std::iter::from_fn(|| gate.try_reserve(ONE, level)).collect::<Vec<_>>();
+        assert_eq!(fill(0).len(), all as usize, "nothing is kept where guests call nobody");
+        gate.expect_nested_calls();
+        let outside = fill(0);
+        assert_eq!(outside.len(), (all - LEVELS) as usize);
+        // Whoever comes from outside waits, and not before those who do not.
+        let mut waiting = Box::pin(gate.reserve(ONE, 0));
+        assert!(futures::poll!(&mut waiting).is_pending());
+        let mut held = Vec::new();
+        for (level, room) in [(1, 8), (2, 4), (3, 2), (4, 1), (5, 1), (6, 0)] {
+            let taken = fill(level);
+            assert_eq!(taken.len(), room, "at level {level}");
+            let mut deeper = Box::pin(gate.reserve(ONE, level));
+            assert!(futures::poll!(&mut deeper).is_pending());
+            held.extend(taken);
+        }
+        assert!(gate.try_reserve(ONE, LEVELS + 5).is_none(), "all are taken");
+        let mut deepest = Box::pin(gate.reserve(ONE, LEVELS + 5));
+        assert!(futures::poll!(&mut deepest).is_pending());
+        drop(held.pop());
+        let deepest = deepest.await;
+        assert!(futures::poll!(&mut waiting).is_pending());
+        drop((deepest, held));
+        drop(outside);
+        drop(waiting.await);
+        assert_eq!(gate.in_use(), 0);
+    }
+
+    #[tokio::test]
     async fn whoever_gives_up_waiting_does_not_block_those_behind() {
         let gate = PoolGate::new(Footprint { calls: 1, ..Footprint::MAX }, Gauge::default());
-        let held = gate.reserve(ONE).await;
-        let mut impatient = Box::pin(gate.reserve(ONE));
+        let held = gate.reserve(ONE, 0).await;
+        let mut impatient = Box::pin(gate.reserve(ONE, 0));
         assert!(futures::poll!(&mut impatient).is_pending());
-        let mut patient = Box::pin(gate.reserve(ONE));
+        let mut patient = Box::pin(gate.reserve(ONE, 0));
         assert!(futures::poll!(&mut patient).is_pending());
         drop(impatient);
         drop(held);
@@ -373,14 +439,14 @@ mod tests {
     #[tokio::test]
     async fn a_large_footprint_that_gives_up_makes_way_for_the_small_ones_behind() {
         let gate = PoolGate::new(Footprint { calls: 4, core_instances: 4, ..Footprint::MAX }, Gauge::default());
-        let held = gate.reserve(ONE).await;
-        let mut large = Box::pin(gate.reserve(Footprint { core_instances: 4, ..ONE }));
+        let held = gate.reserve(ONE, 0).await;
+        let mut large = Box::pin(gate.reserve(Footprint { core_instances: 4, ..ONE }, 0));
         assert!(futures::poll!(&mut large).is_pending());
-        let mut small = Box::pin(gate.reserve(ONE));
+        let mut small = Box::pin(gate.reserve(ONE, 0));
         assert!(futures::poll!(&mut small).is_pending(), "the large one came first");
         drop(large);
         let small = small.await;
-        assert!(gate.try_reserve(ONE).is_some(), "nobody waits any more");
+        assert!(gate.try_reserve(ONE, 0).is_some(), "nobody waits any more");
         drop((held, small));
         assert_eq!(gate.in_use(), 0);
     }
@@ -397,7 +463,7 @@ mod tests {
                 let footprint = Footprint { core_instances: 1 + n % 14, tables: n % 3, ..ONE };
                 tokio::spawn(async move {
                     for round in 0..50 {
-                        let mut wait = Box::pin(gate.reserve(footprint));
+                        let mut wait = Box::pin(gate.reserve(footprint, 0));
                         if round % 7 == 0 && futures::poll!(&mut wait).is_pending() {
                             continue; // gave up
                         }

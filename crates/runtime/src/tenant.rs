@@ -69,6 +69,14 @@ impl TenantAccount {
         }
     }
 
+    /// The same for a call that another call of the tenant waits for, and whose place it shares.
+    ///
+    /// # Errors
+    /// Busy, saying which part of the quota is used up.
+    pub(crate) fn admit_within(&self) -> Result<Option<OwnedSemaphorePermit>, Fault> {
+        self.take_token().map(|()| None)
+    }
+
     fn take_token(&self) -> Result<(), Fault> {
         let Some(rate) = self.quota.rate_per_second else { return Ok(()) };
         #[expect(clippy::cast_precision_loss, reason = "a rate over 2^53 a second is no limit")]

@@ -19,6 +19,7 @@ use crate::{
     backtrace::Source,
     faults::LastFaults,
     lane::Lane,
+    nesting::{Level, Nested},
     pool::Reserved,
     tier::{Prepared, Tiers},
 };
@@ -120,6 +121,11 @@ impl Workload {
         self.warnings.iter().cloned().chain(failed).collect()
     }
 
+    /// Says that guests will call this workload, so that those of them who wait for it never hold all there is to run it.
+    pub fn expect_nested_calls(&self) {
+        self.tiers.now().engine.gate.expect_nested_calls();
+    }
+
     /// Calls of this version being served.
     pub fn in_flight(&self) -> u32 {
         let free = u32::try_from(self.running.available_permits()).unwrap_or(u32::MAX);
@@ -137,10 +143,15 @@ impl Workload {
     }
 
     /// Waits for this call's turn, within the workload's queue and deadline.
-    pub(crate) async fn admit(&self) -> Result<Admitted, Fault> {
-        let tenant = self.authority.tenant().admit()?;
+    pub(crate) async fn admit(&self, nested: &Nested) -> Result<Admitted, Fault> {
+        let account = self.authority.tenant();
+        // What a call of the tenant leads to is in that call's place.
+        let tenant = if nested.is_within(&self.id.tenant) { account.admit_within()? } else { account.admit()? };
         if let Ok(permit) = Arc::clone(&self.running).try_acquire_owned() {
             return Ok(Admitted { _workload: permit, _tenant: tenant });
+        }
+        if nested.is_again() {
+            return Err(self.busy("all its calls are taken, and one of them waits for this one"));
         }
         let place = self.queue()?;
         let wait = Arc::clone(&self.running).acquire_owned();
@@ -157,9 +168,14 @@ impl Workload {
 
     /// Waits for slots of the pool, within the deadline. `evict` drops kept instances: it is called once this call stands
     /// in the line, so that an instance kept a moment later sees that somebody waits.
-    pub(crate) async fn reserve(&self, prepared: &Prepared, evict: impl FnOnce()) -> Result<Reserved, Fault> {
+    pub(crate) async fn reserve(
+        &self,
+        prepared: &Prepared,
+        level: Level,
+        evict: impl FnOnce(),
+    ) -> Result<Reserved, Fault> {
         let place = self.queue()?;
-        let mut wait = std::pin::pin!(prepared.engine.gate.reserve(prepared.footprint));
+        let mut wait = std::pin::pin!(prepared.engine.gate.reserve(prepared.footprint, level));
         let reserved = match futures::poll!(&mut wait) {
             std::task::Poll::Ready(reserved) => reserved,
             std::task::Poll::Pending => {

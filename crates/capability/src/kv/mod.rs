@@ -33,6 +33,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod watch;
+mod workload;
 
 #[cfg(any(test, feature = "conformance"))]
 pub use check::check_kv;
@@ -41,7 +42,7 @@ pub use error::KvError;
 pub use gate::{HOLD, NOTED_BYTES, NOTED_KEYS};
 pub use granted::{BATCH_BYTES, BATCH_KEYS, Granted, PAGE_KEYS};
 pub use moving::{MoveError, Present, Progress};
-pub use store::Store;
+pub use store::{Store, share};
 pub use watch::{Change, WATCH_QUEUE, WATCHERS, Watch};
 
 /// The longest time to live; a longer one is cut to it. No clock that a backend counts with ends earlier.
@@ -57,6 +58,7 @@ pub const PROVIDERS: &[&dyn Provider] = &[
     &redis::Redis("rediss"),
     #[cfg(feature = "nats")]
     &nats::Nats,
+    &workload::Workload,
 ];
 
 /// Schemes whose client may be left out of the binary, and the cargo feature that has it.

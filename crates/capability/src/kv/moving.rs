@@ -188,7 +188,10 @@ impl Move<'_> {
         let mut random = [0; 16];
         getrandom::fill(&mut random).map_err(|error| KvError::Backend(format!("no random numbers: {error}")))?;
         let probe = format!("{}{PROBE}{:032x}", self.prefix, u128::from_ne_bytes(random));
-        self.to.set_expiring(&probe, Bytes::new(), Some(PROBE_TIME)).await?;
+        match self.to.set_expiring(&probe, Bytes::new(), Some(PROBE_TIME)).await {
+            Err(KvError::Unsupported { .. }) => self.to.set(&probe, Bytes::new()).await?,
+            written => written?,
+        };
         let seen = self.from.exists(&probe).await;
         self.to.delete(&probe).await?;
         if seen? { Err(same()) } else { Ok(()) }

@@ -29,6 +29,11 @@ pub struct Store {
     pub(super) gate: Arc<Gate>,
 }
 
+/// What every key of a tenant begins with in a backend.
+pub fn share(tenant: &Tenant) -> String {
+    format!("{tenant}:")
+}
+
 impl Store {
     /// Takes a tenant's share of a backend and measures what is in it, then and now and again while the store is in use.
     /// Clones share one account; opening the same share twice makes two, each of which learns of the other's writes when it
@@ -40,7 +45,7 @@ impl Store {
     /// # Panics
     /// Outside of a tokio runtime, which goes on measuring.
     pub async fn new(name: &str, tenant: &Tenant, backend: Arc<dyn KeyValue>) -> Result<Self, KvError> {
-        let prefix = format!("{tenant}:");
+        let prefix = share(tenant);
         let bytes = measure::held(&prefix, &*backend).await?;
         let store = Self {
             name: name.into(),

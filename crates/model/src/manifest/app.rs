@@ -10,6 +10,7 @@ use http::Method;
 use super::{
     EventTrigger, Folder, Host, LimitOverrides, ManifestErrors, Position, Problem, Rollout, Source, Update, event,
     grants::{self, Given},
+    guest_store::Around,
     outgoing, provider,
     reader::{Item, Reader, Report, did_you_mean},
     rollout,
@@ -280,9 +281,13 @@ fn read(mut root: Reader<'_>, file: &Path) -> Option<App> {
 
     let mut stores = Vec::new();
     let mut store_names = Vec::new();
+    let mut store_items = Vec::new();
     for item in named_tables(&mut root, "store", "[store.NAME]") {
         store_names.push(item.key);
-        stores.extend(read_store(&item));
+        if let Some(store) = read_store(&item) {
+            stores.push(store);
+            store_items.push(item);
+        }
     }
 
     let mut triggers = Vec::new();
@@ -301,6 +306,12 @@ fn read(mut root: Reader<'_>, file: &Path) -> Option<App> {
         if !store_names.contains(&store.as_str()) {
             let near = did_you_mean(store, store_names.iter().copied());
             item.problem(format!("store `{store}` is not declared; `[store.{store}]` would declare it{near}"));
+        }
+    }
+    let around = Around { stores: &stores, workloads: &workloads, triggers: &triggers, events: &events };
+    for (store, item) in stores.iter().zip(&store_items) {
+        if let Err(why) = around.check(store) {
+            item.problem(why);
         }
     }
     let Head { name, version, tenant, canary } = head?;

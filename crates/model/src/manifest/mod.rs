@@ -13,6 +13,7 @@ mod artifacts;
 mod event;
 mod folder;
 mod grants;
+mod guest_store;
 mod host;
 mod http2;
 mod limits;
@@ -43,7 +44,7 @@ pub use host::{
 };
 pub use http2::Http2Settings;
 pub use limits::{LimitOver, LimitOverrides};
-pub use provider::{path_address, relative_path, resolve_provider};
+pub use provider::{guest_of, path_address, relative_path, resolve_provider};
 pub use reader::{MAX_ELEMENTS, MAX_MANIFEST_BYTES, MAX_PROBLEMS};
 pub use registry::check_host;
 pub use rollout::Rollout;

@@ -7,6 +7,11 @@ use crate::ValueSource;
 /// Providers whose URL is a path, whether or not it begins with `./`.
 const FILE_SCHEMES: &[&str] = &["redb", "fs", "sqlite"];
 
+/// The workload of the same app that a provider names: `workload:my-kv`.
+pub fn guest_of(provider: &str) -> Option<&str> {
+    provider.strip_prefix("workload:")
+}
+
 /// Makes the relative paths of a provider and its settings relative to a folder.
 pub fn resolve_provider(provider: &mut String, settings: &mut toml::Table, folder: &Path) {
     each_path(provider, settings, &mut |path| *path = folder.join(&path));

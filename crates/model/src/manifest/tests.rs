@@ -604,6 +604,24 @@ fn parts_that_do_not_fit_together_are_refused() {
         ],
     );
     refused_workload(
+        "[store.s]\nprovider = \"workload:x\"",
+        &["4:1: [store.s]: there is no workload `x` that could be this store; `[workload.x]` would be one"],
+    );
+    refused_workload(
+        "grants.kv = [\"s\"]\n[store.s]\nprovider = \"workload:v\"\n[store.t]\nprovider = \"workload:w\"\n\
+         [workload.v]\nsource = \"./v.wasm\"\ngrants.kv = [\"t\"]",
+        &[
+            "5:1: [store.s]: workload `v` is this store, and uses it itself by its store `t`; give it a store that leads elsewhere",
+            "7:1: [store.t]: workload `w` is this store, and uses it itself by its store `s`; give it a store that leads elsewhere",
+        ],
+    );
+    refused_workload(
+        "[store.s]\nprovider = \"workload:w\"\n[[trigger]]\nhttp = { path = \"/\" }\nfn = \"w\"",
+        &[
+            "4:1: [store.s]: workload `w` is this store, and a trigger starts it too; name the same source in a workload of its own",
+        ],
+    );
+    refused_workload(
         "grants.kv = [\"s\", { store = \"s\", ops = [\"get\"] }]\n[store.s]\nprovider = \"memory\"",
         &["4:19: `kv` in [workload.w.grants]: store `s` is granted twice; put all its operations into one grant"],
     );

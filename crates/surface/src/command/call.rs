@@ -55,7 +55,7 @@ impl CallArgs {
                     _ => Ok(ExitCode::SUCCESS),
                 }
             }
-            Reply::Exit(_) | Reply::Http(_) | Reply::Message(_) => {
+            Reply::Exit(_) | Reply::Http(_) | Reply::Message(_) | Reply::KeyValue(_) => {
                 Err(Fault::Host("a function replied with something else than bytes".into()).into())
             }
         }

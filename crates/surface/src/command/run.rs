@@ -39,7 +39,7 @@ impl RunArgs {
         let call = Call::Command(Command { args, env: Vec::new(), stdio: Stdio::Inherit });
         match Runtime::call(&runtime, &workload, call).await.map_err(|fault| Failure::of(fault, &workload))? {
             Reply::Exit(code) => Ok(exit_code(code)),
-            Reply::Http(_) | Reply::Bytes(_) | Reply::Message(_) => {
+            Reply::Http(_) | Reply::Bytes(_) | Reply::Message(_) | Reply::KeyValue(_) => {
                 Err(Fault::Host("a command replied with something else than an exit code".into()).into())
             }
         }

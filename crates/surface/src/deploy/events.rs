@@ -206,7 +206,7 @@ impl Handler for Starter {
         match self.runtime.call(&self.workload, call).await {
             Ok(Reply::Bytes(bytes)) => Outcome::Done(Some(bytes)),
             Ok(Reply::Message(reply)) => Outcome::Done(reply),
-            Ok(Reply::Exit(0) | Reply::Http(_)) => Outcome::Done(None),
+            Ok(Reply::Exit(0) | Reply::Http(_) | Reply::KeyValue(_)) => Outcome::Done(None),
             Ok(Reply::Exit(code)) => Outcome::Failed(format!("it ended with the exit code {code}")),
             Err(Fault::Busy { .. }) => Outcome::Busy,
             Err(fault @ Fault::Caller { .. }) => Outcome::Refused(fault.to_string()),

@@ -7,12 +7,14 @@ use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
 use samara_model::{
     AppId, Capability, Compile, Fault, Limits, RouteTable, Shape, WorkloadId,
-    manifest::{App, EventTrigger, Host, Trigger},
+    manifest::{App, EventTrigger, Host, Trigger, guest_of},
 };
 use samara_runtime::{Definition, Quota, Runtime, Stores, Workload};
 
 use super::{
     events::{self, VersionEvent},
+    guest_store,
+    guests::AppGuests,
     routes::{self, VersionRoute},
     stores::{AppStore, Opened},
     waiting::Waiting,
@@ -48,6 +50,8 @@ pub struct Version {
     pub routes: Vec<VersionRoute>,
     /// What starts its workloads beside its routes.
     pub(super) events: Vec<VersionEvent>,
+    /// Where guests of the app find each other.
+    pub(super) _guests: Option<Arc<AppGuests>>,
     /// When it was loaded.
     pub loaded: SystemTime,
 }
@@ -145,8 +149,25 @@ impl Version {
             let event = VersionEvent::new(runtime, workload, &settings.args, event, &opened.held);
             events.push(event.with_context(at)?);
         }
-        let (stores, loaded) = (opened.held, SystemTime::now());
-        Ok(Self { revision: 0, app, workloads, waiting, provenances, stores, folders, routes, events, loaded })
+        let Opened { held: stores, guests, .. } = opened;
+        if let Some(guests) = &guests {
+            guests.load(&workloads);
+        }
+        serve_stores(&app, &workloads, &stores).await;
+        let loaded = SystemTime::now();
+        Ok(Self {
+            revision: 0,
+            app,
+            workloads,
+            waiting,
+            provenances,
+            stores,
+            folders,
+            routes,
+            events,
+            _guests: guests,
+            loaded,
+        })
     }
 
     /// Whose version it is.
@@ -216,6 +237,21 @@ impl Version {
     }
 }
 
+/// Readies the workloads that are stores, and looks at what is in them.
+async fn serve_stores(app: &App, workloads: &[Arc<Workload>], opened: &[Arc<AppStore>]) {
+    for store in &app.stores {
+        let guest = guest_of(&store.provider);
+        let Some(workload) = workloads.iter().find(|workload| Some(&*workload.id.name) == guest) else { continue };
+        workload.expect_nested_calls();
+        let key_value = opened.iter().find(|held| held.name == store.name).and_then(|held| held.key_value());
+        if let Some(key_value) = key_value
+            && let Err(error) = key_value.measure().await
+        {
+            tracing::warn!(workload = %workload.id, store = store.name, "what this store holds is not known: {error}");
+        }
+    }
+}
+
 /// The artifacts of an app in the order of its workloads, several at once, each as its own policy and the host's have it.
 async fn fetch(sources: &Sources, app: &App) -> anyhow::Result<Vec<Sourced>> {
     let origin = format!("[trust] of {}", app.name);
@@ -246,7 +282,9 @@ fn define(
     let as_function = |trigger: &Trigger| matches!(trigger, Trigger::Http { target, operation: Some(_), .. } if *target == workload.name);
     let routed = |trigger: &Trigger| matches!(trigger, Trigger::Http { target, .. } if *target == workload.name);
     let event = app.events.iter().find(|event| event.target == workload.name);
+    let is_store = app.stores.iter().any(|store| guest_of(&store.provider) == Some(&workload.name));
     let shapes = match event {
+        _ if is_store => guest_store::SHAPES.to_vec(),
         _ if app.triggers.iter().any(as_function) => vec![Shape::Function],
         Some(event) if !app.triggers.iter().any(routed) => events::shapes(event).to_vec(),
         _ => ROUTED.to_vec(),

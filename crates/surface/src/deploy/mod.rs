@@ -11,6 +11,8 @@ mod deployed;
 mod events;
 mod follow;
 mod foreign;
+mod guest_store;
+mod guests;
 mod link;
 mod load;
 mod registry;

@@ -105,10 +105,10 @@ impl Deployment {
     /// Serves nothing yet. `host` is the ceiling of every app; `on_load` sees each workload before its first call.
     pub fn new(runtime: Arc<Runtime>, host: Host, on_load: impl Fn(&Workload) + Send + Sync + 'static) -> Self {
         Self {
+            backends: Backends::new(&runtime),
             runtime,
             host,
             routes: Routes::default(),
-            backends: Backends::default(),
             on_load: Box::new(on_load),
             compile: Compile::default(),
             sources: Sources::default(),
@@ -391,7 +391,7 @@ impl Deployment {
         self.routes.replace(table);
         state.leave(removed.versions.iter());
         self.forget(&removed.workloads(), &BTreeSet::new());
-        self.changed.send_replace(());
+        self.tell(&state);
         tracing::info!(app = %id, "removed");
         Ok(())
     }
@@ -512,8 +512,17 @@ impl Deployment {
         if publish {
             tracing::info!(app = %id, revision, weight, "a new version serves");
         }
-        self.changed.send_replace(());
+        self.tell(&state);
         Ok(put)
+    }
+
+    /// Tells whoever follows who serves.
+    fn tell(&self, state: &State) {
+        self.backends.guests().serve(|id| {
+            let main = state.apps.get(id).and_then(Deployed::main);
+            main.map_or(&[], |main| &main.workloads)
+        });
+        self.changed.send_replace(());
     }
 
     /// Sets who serves. Nothing is changed on an error.
@@ -557,7 +566,7 @@ impl Deployment {
         if let Some(deployed) = state.apps.get(id) {
             deployed.rest();
         }
-        self.changed.send_replace(());
+        self.tell(state);
         Ok(())
     }
 

@@ -7,10 +7,13 @@ use std::{
 
 use anyhow::{bail, ensure};
 use samara_capability::{Link, blob, kv, messaging, sql};
-use samara_model::{Capability, Tenant};
+use samara_model::{Capability, Tenant, manifest::guest_of};
 use tokio::sync::MutexGuard;
 
-use super::stores::{AppStore, Backends, Failed, OPENING, Place, late};
+use super::{
+    guest_store::GuestStore,
+    stores::{AppStore, Backends, Failed, OPENING, Place, late},
+};
 
 /// A store that is ready to lead elsewhere. Nobody else opens or links it meanwhile; dropped, it leads where it did.
 pub(super) struct Relink<'a> {
@@ -48,12 +51,15 @@ impl<'a> Relink<'a> {
     }
 
     async fn open_all(&mut self, backends: &Backends, tenant: &Tenant) -> Result<(), Failed> {
-        let AppStore { name, kv, blob, sql, messaging, .. } = self.store;
+        let AppStore { app, name, kv, blob, sql, messaging, .. } = self.store;
         let place = &self.place;
+        if let Some(guest) = guest_of(&place.provider) {
+            GuestStore::check(&backends.guests().of(app), guest)?;
+        }
         for capability in &*self.wanted {
             match capability {
                 Capability::Kv => {
-                    let backend = backends.kv(tenant, name, place).await?;
+                    let backend = backends.kv(app, name, place).await?;
                     self.kv = Some(match kv.get() {
                         Some(_) => Ready::Again(backend),
                         None => Ready::First(kv::Store::new(name, tenant, backend).await?),

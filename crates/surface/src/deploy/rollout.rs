@@ -174,7 +174,7 @@ impl Target for Measured {
                 Err(Fault::Caller { .. } | Fault::Busy { .. }) => return reply,
                 Err(_) => true,
                 Ok(Reply::Http(response)) => response.status().is_server_error(),
-                Ok(Reply::Exit(_) | Reply::Bytes(_) | Reply::Message(_)) => false,
+                Ok(Reply::Exit(_) | Reply::Bytes(_) | Reply::Message(_) | Reply::KeyValue(_)) => false,
             };
             tally.failed.fetch_add(u64::from(failed), Relaxed);
             tally.slow.fetch_add(u64::from(began.elapsed() > latency), Relaxed);

@@ -15,16 +15,21 @@ use parking_lot::Mutex;
 use samara_capability::{blob, kv, messaging, sql, without_credentials};
 use samara_model::{
     AppId, Capability, DEFAULT_BUS, Tenant,
-    manifest::{self, App, path_address},
+    manifest::{self, App, guest_of, path_address},
 };
-use samara_runtime::Stores;
+use samara_runtime::{Runtime, Stores};
+
+use super::{
+    guest_store::GuestStores,
+    guests::{AppGuests, Guests},
+};
 
 /// The time one backend has to open; a provider that gives up sooner says better why.
 pub(super) const OPENING: Duration = Duration::from_secs(15);
 
 /// The open backends of all apps, and their stores.
-#[derive(Default)]
 pub(super) struct Backends {
+    guests: Guests,
     kv: Shelf<dyn kv::KeyValue>,
     blob: Shelf<dyn blob::Blob>,
     messaging: Shelf<dyn messaging::Messaging>,
@@ -50,10 +55,14 @@ pub(super) struct Opened {
     pub(super) held: Vec<Arc<AppStore>>,
     /// Those whose backend does not answer as one capability, and what it came to.
     pub(super) waiting: BTreeMap<(Capability, String), String>,
+    /// Where they find those that are workloads.
+    pub(super) guests: Option<Arc<AppGuests>>,
 }
 
 /// A store of an app. All its versions that declare it alike have the same one.
 pub struct AppStore {
+    /// Whose it is.
+    pub(super) app: AppId,
     /// The name the manifest gives it.
     pub name: String,
     /// What the manifest says that opens it.
@@ -87,6 +96,22 @@ pub(super) enum Failed {
 }
 
 impl Backends {
+    /// None are open yet; `runtime` calls the workloads that are stores.
+    pub(super) fn new(runtime: &Arc<Runtime>) -> Self {
+        Self {
+            guests: Guests::new(runtime),
+            kv: Shelf::default(),
+            blob: Shelf::default(),
+            messaging: Shelf::default(),
+            stores: Mutex::default(),
+        }
+    }
+
+    /// The workloads that other guests of their app call.
+    pub(super) fn guests(&self) -> &Guests {
+        &self.guests
+    }
+
     /// Opens an app's stores, each as its tenant's share of the backend.
     ///
     /// # Errors
@@ -105,7 +130,7 @@ impl Backends {
             let opened = held.open_as(self, &app.tenant, wanted).await;
             opened.map(|waiting| Some((held, waiting))).with_context(place)
         });
-        let mut opened = Opened::default();
+        let mut opened = Opened { guests: Some(self.guests.of(&id)), ..Opened::default() };
         for (held, waiting) in futures::future::try_join_all(opening).await?.into_iter().flatten() {
             held.put_into(&mut opened.stores);
             let named = |(capability, why)| ((capability, held.name.clone()), why);
@@ -133,6 +158,7 @@ impl Backends {
             tracing::warn!(app = %app, store = store.name, "the new version's manifest names another provider than before, which holds for it: the link is of the old one");
         }
         let made = Arc::new(AppStore {
+            app: app.clone(),
             name: store.name.clone(),
             declared: Place { provider: store.provider.clone(), settings: store.settings.clone() },
             linked: Mutex::default(),
@@ -213,7 +239,7 @@ impl AppStore {
         let place = self.place();
         match capability {
             Capability::Kv if self.kv.get().is_none() => {
-                let backend = backends.kv(tenant, &self.name, &place).await?;
+                let backend = backends.kv(&self.app, &self.name, &place).await?;
                 let store = kv::Store::new(&self.name, tenant, backend).await?;
                 self.kv.get_or_init(|| store);
             }
@@ -254,9 +280,15 @@ impl AppStore {
 }
 
 impl Backends {
-    pub(super) async fn kv(&self, tenant: &Tenant, name: &str, place: &Place) -> Result<Arc<dyn kv::KeyValue>, Failed> {
-        let opening = kv::open(&place.provider, &place.settings, &kv::NoWorkloads);
-        self.kv.open(tenant, name, place, opening).await
+    pub(super) async fn kv(&self, app: &AppId, name: &str, place: &Place) -> Result<Arc<dyn kv::KeyValue>, Failed> {
+        let leads_to_guest = guest_of(&place.provider).is_some();
+        let opener = GuestStores { guests: leads_to_guest.then(|| self.guests.of(app)), tenant: &app.tenant };
+        let opening = kv::open(&place.provider, &place.settings, &opener);
+        // Such a store holds nothing open, and is each app's own.
+        if leads_to_guest {
+            return Ok(opening.await?);
+        }
+        self.kv.open(&app.tenant, name, place, opening).await
     }
 
     pub(super) async fn blob(&self, tenant: &Tenant, name: &str, place: &Place) -> Result<Arc<dyn blob::Blob>, Failed> {
@@ -290,9 +322,9 @@ pub(super) fn late() -> Failed {
 
 impl fmt::Debug for Backends {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kv, blob, messaging, stores } = self;
+        let Self { guests, kv, blob, messaging, stores } = self;
         let mut backends = f.debug_struct("Backends");
-        backends.field("kv", kv).field("blob", blob).field("messaging", messaging);
+        backends.field("guests", guests).field("kv", kv).field("blob", blob).field("messaging", messaging);
         backends.field("stores", &stores.lock().len()).finish()
     }
 }

@@ -205,6 +205,7 @@ impl Site {
                 }
                 // Loading chooses a shape that a route can use; this is for the day when somebody forgets to.
                 Shape::Message => return Err(blame(Fault::Config("it takes messages, not requests".into()))),
+                Shape::KeyValue => return Err(blame(Fault::Config("it is a store, and takes no requests".into()))),
                 Shape::Command => {
                     let answer = command::answer(&destination, &parts, body, &caller, &pattern, &params).await;
                     match answer.map_err(blame)? {
