@@ -21,11 +21,14 @@ pub(crate) struct Account {
     bytes: AtomicI64,
     /// Sum of all that was ever counted in or out.
     moved: AtomicU64,
+    /// Bytes that are counted in and that the backend does not have, nor will have before somebody tells it: uploads.
+    waiting: AtomicU64,
 }
 
 /// An account when its share began to be measured.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Measuring {
+    /// Without those that wait.
     bytes: u64,
     moved: u64,
 }
@@ -43,7 +46,7 @@ impl Measuring {
 impl Account {
     /// An account of a share that holds `bytes` already.
     pub(crate) fn of(bytes: u64) -> Self {
-        Self { bytes: AtomicI64::new(signed(bytes)), moved: AtomicU64::new(0) }
+        Self { bytes: AtomicI64::new(signed(bytes)), ..Self::default() }
     }
 
     /// What the share holds, with what is reserved for writes in flight.
@@ -54,9 +57,28 @@ impl Account {
     /// Counts `bytes` in before they are written, if the sum stays within `limit`.
     pub(crate) fn reserve(&self, bytes: u64, limit: u64) -> bool {
         let grown = |used: i64| used.checked_add(signed(bytes)).filter(|sum| *sum <= signed(limit));
-        // First what moves, then what is there: a measurement in between takes it for uncertain, never for settled.
-        self.moved.fetch_add(bytes, Ordering::AcqRel);
-        self.bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, grown).is_ok()
+        let there_is_room = self.bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, grown).is_ok();
+        if there_is_room {
+            self.has_moved(bytes);
+        }
+        there_is_room
+    }
+
+    /// As [`reserve`](Self::reserve), for what the backend is told of later, if at all: until it is [`sent`](Self::sent)
+    /// nobody expects to find it there.
+    pub(crate) fn hold(&self, bytes: u64, limit: u64) -> bool {
+        let there_is_room = self.reserve(bytes, limit);
+        if there_is_room {
+            self.waiting.fetch_add(bytes, Ordering::AcqRel);
+            self.has_moved(bytes);
+        }
+        there_is_room
+    }
+
+    /// What was held is on its way to the backend from now on, or was given up and is about to be released.
+    pub(crate) fn sent(&self, bytes: u64) {
+        self.waiting.fetch_sub(bytes, Ordering::AcqRel);
+        self.has_moved(bytes);
     }
 
     /// Counts bytes out again.
@@ -66,8 +88,14 @@ impl Account {
 
     /// Counts some in and some out, in one step.
     pub(crate) fn add_and_take(&self, add: u64, take: u64) {
-        self.moved.fetch_add(add.saturating_add(take), Ordering::AcqRel);
         self.change(add, take);
+        self.has_moved(add.saturating_add(take));
+    }
+
+    /// Notes that bytes were counted in or out. Last of all: a measurement that began before takes them for uncertain, one that
+    /// begins later has seen them.
+    fn has_moved(&self, bytes: u64) {
+        self.moved.fetch_add(bytes, Ordering::AcqRel);
     }
 
     /// What is known before the share is measured.
@@ -80,7 +108,7 @@ impl Account {
         // First what has moved: what is counted before the second look then counts as moved since, and not as settled.
         let moved = self.moved.load(Ordering::Acquire);
         happens();
-        Measuring { bytes: self.bytes(), moved }
+        Measuring { bytes: self.bytes().saturating_sub(self.waiting.load(Ordering::Acquire)), moved }
     }
 
     fn change(&self, add: u64, take: u64) {
@@ -120,6 +148,25 @@ mod tests {
         let measuring = account.measuring_while(|| assert!(account.reserve(50, 2000)));
         measuring.found(&account, 1050);
         assert_eq!(account.bytes(), 1100, "it is not written yet, and counts all the same");
+    }
+
+    #[test]
+    fn what_waits_for_its_upload_to_end_is_neither_missed_nor_found_too_much() {
+        let account = Account::of(1000);
+        assert!(account.hold(300, 2000));
+        account.measuring().found(&account, 1000);
+        assert_eq!(account.bytes(), 1300, "the backend does not have it yet");
+        account.measuring().found(&account, 400);
+        assert_eq!(account.bytes(), 700, "somebody else has removed 600");
+        let measuring = account.measuring();
+        account.sent(300);
+        measuring.found(&account, 700);
+        assert_eq!(account.bytes(), 700, "it was written while somebody looked");
+        account.measuring().found(&account, 700);
+        assert_eq!(account.bytes(), 700, "and is there");
+        assert!(!account.hold(1400, 2000));
+        account.measuring().found(&account, 700);
+        assert_eq!(account.bytes(), 700, "what was refused waits for nothing");
     }
 
     #[test]

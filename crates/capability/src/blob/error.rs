@@ -2,6 +2,8 @@
 
 use samara_model::{Fault, format_bytes};
 
+use crate::moving::Refusal;
+
 /// Why a blob operation did not happen. Contracts translate it into their ABI's own error.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BlobError {
@@ -107,6 +109,19 @@ impl BlobError {
             Self::Configuration(message) => Fault::Config(format!("store `{store}`: {message}")),
             Self::Backend(detail) => Fault::Backend { name: store.to_owned(), detail, slow: false },
             Self::TimedOut(detail) => Fault::Backend { name: store.to_owned(), detail, slow: true },
+        }
+    }
+}
+
+impl From<Refusal> for BlobError {
+    fn from(refusal: Refusal) -> Self {
+        let why = refusal.to_string();
+        match refusal {
+            Refusal::Late => Self::TimedOut(why),
+            Refusal::TooManyChanges | Refusal::TooFast(_) | Refusal::NoRandom(_) => Self::Backend(why),
+            Refusal::Moving | Refusal::OnePlace | Refusal::Present(_) | Refusal::LinkedElsewhere => {
+                Self::Configuration(why)
+            }
         }
     }
 }

@@ -2,22 +2,24 @@
 //!
 //! The total is kept without asking the backend, because every write says what it replaced: bytes are reserved as they are
 //! written and corrected at the end. An object that replaces another needs room beside it until it is finished, as it does
-//! in the backend. What was not answered in time stays counted until the store is opened again, because it may have
+//! in the backend. What was not answered in time stays counted until the store is measured again, because it may have
 //! happened.
 
 use std::{ops::Range, sync::Arc};
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use futures::StreamExt;
 use samara_model::{BlobGrant, BlobOperation, Capability, Limits};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
     Attributes, Blob, BlobError, Container, Info, Listed, OBJECT_BYTES, Object, Page, Place, Store, Upload, Usage,
-    Written, store::counted,
+    Written,
+    lending::{BegunAt, Held, Lending},
+    moving::Change,
+    store::counted,
 };
-use crate::{Begun, Lent, Operation, Recorder};
+use crate::{Lent, Operation, Recorder};
 
 /// Names in one page of a listing, at most.
 pub const PAGE_NAMES: usize = 1000;
@@ -34,14 +36,14 @@ const READS: usize = 64;
 /// A store lent to one workload. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Granted {
-    store: Store,
+    pub(super) store: Store,
     grant: BlobGrant,
     name_bytes: u64,
-    object_bytes: u64,
-    total_bytes: u64,
+    pub(super) object_bytes: u64,
+    pub(super) total_bytes: u64,
     uploads: Arc<Semaphore>,
     reads: Arc<Semaphore>,
-    lent: Lent,
+    pub(super) lent: Lent,
 }
 
 impl Granted {
@@ -97,10 +99,6 @@ impl Granted {
         self.lent.told(operation, self.check(needed), work).await
     }
 
-    fn backend(&self) -> Arc<dyn Blob> {
-        self.store.backend.get()
-    }
-
     /// The container as the backend knows it.
     fn full(&self, container: &str) -> Result<String, BlobError> {
         bound("name of the container", container.len() as u64, self.name_bytes)?;
@@ -118,7 +116,7 @@ impl Granted {
     }
 
     /// An error of the backend in the guest's own names.
-    fn own(&self, error: BlobError) -> BlobError {
+    pub(super) fn own(&self, error: BlobError) -> BlobError {
         match error {
             BlobError::NoSuchContainer { container } => {
                 let own = container.strip_prefix(&*self.store.prefix).map(str::to_owned);
@@ -137,7 +135,7 @@ impl Granted {
     }
 
     /// Corrects the account after a write that reserved `reserved` bytes.
-    fn settle(&self, reserved: u64, written: &Result<Written, BlobError>) {
+    pub(super) fn settle(&self, reserved: u64, written: &Result<Written, BlobError>) {
         match written {
             Ok(written) => {
                 let out = written.replaced.map_or(0, of_object);
@@ -177,7 +175,7 @@ fn of_object(bytes: u64) -> u64 {
 }
 
 /// The names of an operation.
-fn named(operation: BlobOperation) -> Operation {
+pub(super) fn named(operation: BlobOperation) -> Operation {
     let span = match operation {
         BlobOperation::Read => "blob read",
         BlobOperation::Write => "blob write",
@@ -188,7 +186,7 @@ fn named(operation: BlobOperation) -> Operation {
     Operation { name: operation.as_str(), span }
 }
 
-fn bound(what: &'static str, bytes: u64, limit: u64) -> Result<(), BlobError> {
+pub(super) fn bound(what: &'static str, bytes: u64, limit: u64) -> Result<(), BlobError> {
     if bytes > limit { Err(BlobError::TooLarge { what, limit }) } else { Ok(()) }
 }
 
@@ -204,7 +202,9 @@ impl Blob for Granted {
         self.told(&[BlobOperation::Container], async {
             let full = self.full(container)?;
             self.reserve(OBJECT_BYTES)?;
-            let created = self.backend().create_container(&full).await;
+            let mut turn = self.store.turn().await;
+            let created = turn.changing(|| [Change::Created(full.clone())]).create_container(&full).await;
+            drop(turn);
             if !matches!(created, Ok(true) | Err(BlobError::TimedOut(_))) {
                 self.store.account.release(OBJECT_BYTES);
             }
@@ -216,7 +216,7 @@ impl Blob for Granted {
     /// Needs one operation, whichever: who reads or writes must know whether the container is there.
     async fn container(&self, container: &str) -> Result<Option<Container>, BlobError> {
         let any = self.grant.operations.first().copied().unwrap_or(BlobOperation::List);
-        self.told(&[any], async { self.backend().container(&self.full(container)?).await }).await
+        self.told(&[any], async { self.store.turn().await.backend.container(&self.full(container)?).await }).await
     }
 
     async fn list_containers(
@@ -228,7 +228,8 @@ impl Blob for Granted {
         self.told(&[BlobOperation::List], async {
             let prefix = self.full(prefix)?;
             self.cursor(cursor)?;
-            let page = self.backend().list_containers(&prefix, cursor, limit.clamp(1, PAGE_NAMES)).await?;
+            let page =
+                self.store.turn().await.backend.list_containers(&prefix, cursor, limit.clamp(1, PAGE_NAMES)).await?;
             let own = |name: String| name.strip_prefix(&*self.store.prefix).map(str::to_owned);
             Ok(Page { entries: page.entries.into_iter().filter_map(own).collect(), cursor: page.cursor })
         })
@@ -237,7 +238,9 @@ impl Blob for Granted {
 
     async fn delete_container(&self, container: &str) -> Result<Option<Usage>, BlobError> {
         self.told(&[BlobOperation::Container], async {
-            let removed = self.backend().delete_container(&self.full(container)?).await?;
+            let full = self.full(container)?;
+            let mut turn = self.store.turn().await;
+            let removed = turn.changing(|| [Change::Emptied(full.clone())]).delete_container(&full).await?;
             if let Some(usage) = &removed {
                 self.removed(usage);
             }
@@ -248,7 +251,9 @@ impl Blob for Granted {
 
     async fn clear(&self, container: &str) -> Result<Usage, BlobError> {
         self.told(&[BlobOperation::Container], async {
-            let removed = self.backend().clear(&self.full(container)?).await?;
+            let full = self.full(container)?;
+            let mut turn = self.store.turn().await;
+            let removed = turn.changing(|| [Change::Emptied(full.clone())]).clear(&full).await?;
             self.removed(&removed);
             Ok(removed)
         })
@@ -258,7 +263,7 @@ impl Blob for Granted {
     async fn info(&self, container: &str, object: &str) -> Result<Option<Info>, BlobError> {
         self.told(&[BlobOperation::Read], async {
             self.object(object)?;
-            self.backend().info(&self.full(container)?, object).await
+            self.store.turn().await.backend.info(&self.full(container)?, object).await
         })
         .await
     }
@@ -268,7 +273,9 @@ impl Blob for Granted {
         self.told(&[BlobOperation::Read], async {
             self.object(object)?;
             let permit = one_of(&self.reads, "objects read at once", READS)?;
-            let Object { info, range, body } = self.backend().get(&self.full(container)?, object, range).await?;
+            let full = self.full(container)?;
+            let read = self.store.turn().await.backend.get(&full, object, range).await?;
+            let Object { info, range, body } = read;
             let held = move |chunk| {
                 let _held = &permit;
                 chunk
@@ -286,16 +293,22 @@ impl Blob for Granted {
         self.object(object)?;
         attributes.check()?;
         let permit = one_of(&self.uploads, "uploads", UPLOADS)?;
-        self.reserve(OBJECT_BYTES)?;
-        let reserved = Reserved { granted: self.clone(), bytes: OBJECT_BYTES };
-        let upload = self.backend().put(&full, object, attributes).await.map_err(|error| self.own(error))?;
-        Ok(Box::new(Lending { upload, reserved, begun, _permit: permit }))
+        let mut held = Held::nothing(self);
+        held.grow(OBJECT_BYTES)?;
+        let turn = self.store.turn().await;
+        let upload = turn.backend.put(&full, object, attributes).await.map_err(|error| self.own(error))?;
+        let begun_at =
+            BegunAt { backend: turn.backend.clone(), moves: turn.moves(), container: full, object: object.to_owned() };
+        Ok(Box::new(Lending { upload, begun_at, held, begun, _permit: permit }))
     }
 
     async fn delete(&self, container: &str, object: &str) -> Result<Option<u64>, BlobError> {
         self.told(&[BlobOperation::Delete], async {
             self.object(object)?;
-            let removed = self.backend().delete(&self.full(container)?, object).await?;
+            let full = self.full(container)?;
+            let mut turn = self.store.turn().await;
+            let place = Place { container: &full, object };
+            let removed = turn.changing(|| [Change::object(place)]).delete(&full, object).await?;
             self.store.account.release(removed.map_or(0, of_object));
             Ok(removed)
         })
@@ -310,7 +323,11 @@ impl Blob for Granted {
                 return Err(BlobError::TooMany { what: "objects", asked, limit });
             }
             objects.iter().try_for_each(|object| self.object(object))?;
-            let outcomes = self.backend().delete_many(&self.full(container)?, objects).await;
+            let full = self.full(container)?;
+            let mut turn = self.store.turn().await;
+            let changes =
+                || objects.iter().map(|object| Change::Object(full.clone(), object.clone())).collect::<Vec<_>>();
+            let outcomes = turn.changing(changes).delete_many(&full, objects).await;
             let removed = outcomes.iter().flatten().flatten().map(|bytes| of_object(*bytes));
             self.store.account.release(removed.fold(0, u64::saturating_add));
             Ok(outcomes.into_iter().map(|outcome| outcome.map_err(|error| self.own(error))).collect())
@@ -328,7 +345,12 @@ impl Blob for Granted {
         self.told(&[BlobOperation::List], async {
             self.object(prefix)?;
             self.cursor(cursor)?;
-            self.backend().list(&self.full(container)?, prefix, cursor, limit.clamp(1, PAGE_NAMES)).await
+            self.store
+                .turn()
+                .await
+                .backend
+                .list(&self.full(container)?, prefix, cursor, limit.clamp(1, PAGE_NAMES))
+                .await
         })
         .await
     }
@@ -339,7 +361,9 @@ impl Blob for Granted {
             self.object(from.object)?;
             self.object(to.object)?;
             let places = (Place { container: &source, ..from }, Place { container: &target, ..to });
-            self.copied(&*self.backend(), places.0, places.1, self.object_bytes).await
+            let mut turn = self.store.turn().await;
+            let backend = turn.changing(|| [Change::object(places.1)]);
+            self.copied(&**backend, places.0, places.1, self.object_bytes).await
         })
         .await
     }
@@ -350,7 +374,8 @@ impl Blob for Granted {
             self.object(from.object)?;
             self.object(to.object)?;
             let places = (Place { container: &source, ..from }, Place { container: &target, ..to });
-            let backend = self.backend();
+            let mut turn = self.store.turn().await;
+            let backend = turn.changing(|| [Change::object(places.0), Change::object(places.1)]);
             if from == to || backend.renames_in_one(places.0, places.1) {
                 let written = backend.rename(places.0, places.1).await?;
                 if from != to {
@@ -359,7 +384,7 @@ impl Blob for Granted {
                 return Ok(written);
             }
             // Both are there in between, and stay if the removal fails: each counts for as long as it may be there.
-            let written = self.copied(&*backend, places.0, places.1, u64::MAX).await?;
+            let written = self.copied(&**backend, places.0, places.1, u64::MAX).await?;
             let removed = backend.delete(places.0.container, places.0.object).await?;
             self.store.account.release(removed.map_or(0, of_object));
             Ok(written)
@@ -369,57 +394,6 @@ impl Blob for Granted {
 
     /// What this share holds under a prefix. For the host: it needs no grant.
     async fn usage(&self, prefix: &str) -> Result<Usage, BlobError> {
-        self.backend().usage(&format!("{}{prefix}", self.store.prefix)).await
-    }
-}
-
-/// Bytes that are counted in for an upload. Dropped before it is finished, they are counted out again.
-#[derive(Debug)]
-struct Reserved {
-    granted: Granted,
-    bytes: u64,
-}
-
-impl Drop for Reserved {
-    fn drop(&mut self) {
-        self.granted.store.account.release(self.bytes);
-    }
-}
-
-/// An upload of a workload.
-#[derive(Debug)]
-struct Lending {
-    upload: Box<dyn Upload>,
-    reserved: Reserved,
-    begun: Begun,
-    _permit: OwnedSemaphorePermit,
-}
-
-#[async_trait]
-impl Upload for Lending {
-    async fn write(&mut self, chunk: Bytes) -> Result<(), BlobError> {
-        let Reserved { granted, bytes } = &mut self.reserved;
-        let more = chunk.len() as u64;
-        let content = (*bytes - OBJECT_BYTES).saturating_add(more);
-        bound("object", content, granted.object_bytes)?;
-        granted.reserve(more)?;
-        *bytes += more;
-        self.upload.write(chunk).await
-    }
-
-    async fn finish(self: Box<Self>) -> Result<Written, BlobError> {
-        let Self { upload, mut reserved, begun, _permit } = *self;
-        // From here on it may happen, also if nobody waits for the answer.
-        let bytes = std::mem::take(&mut reserved.bytes);
-        let granted = &reserved.granted;
-        let span = granted.lent.span(named(BlobOperation::Write));
-        let written = upload.finish().await.map_err(|error| granted.own(error));
-        granted.settle(bytes, &written);
-        match &written {
-            Ok(_) => begun.succeeded(),
-            Err(error) if span.is_on() => span.failed(&error.to_string()),
-            Err(_) => {}
-        }
-        written
+        self.store.turn().await.backend.usage(&format!("{}{prefix}", self.store.prefix)).await
     }
 }

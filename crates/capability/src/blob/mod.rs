@@ -18,7 +18,9 @@ mod copy;
 mod error;
 mod fs;
 mod granted;
+mod lending;
 mod memory;
+mod moving;
 mod name;
 mod object;
 #[cfg(feature = "s3")]
@@ -28,9 +30,11 @@ mod store;
 #[cfg(test)]
 mod tests;
 
+pub use crate::Present;
 pub use copy::{copy_all, copy_through};
 pub use error::BlobError;
 pub use granted::{DELETE_OBJECTS, Granted, PAGE_NAMES, UPLOADS};
+pub use moving::{MoveError, Progress};
 pub use object::{
     ATTRIBUTES_BYTES, Attributes, Body, CHUNK_BYTES, Container, Info, Listed, Object, Page, Place, Written,
 };
@@ -178,8 +182,8 @@ pub trait Blob: fmt::Debug + Send + Sync {
         false
     }
 
-    /// What is in the containers whose names start with a prefix. Called when a store is opened, never for a guest: it may
-    /// read the whole store.
+    /// What is in the containers whose names start with a prefix. Called when a store is opened, measured or moved, never for a
+    /// guest: it may read the whole store.
     ///
     /// # Errors
     /// The backend failed.

@@ -8,8 +8,12 @@ use std::sync::Arc;
 
 use samara_model::{BlobGrant, Limits, Tenant};
 
-use super::{Blob, BlobError, Granted, Usage};
-use crate::{Link, Recorder, account::Account};
+use super::{Blob, BlobError, Granted, Usage, moving::Change};
+use crate::{
+    Link, Recorder,
+    account::Account,
+    gate::{Gate, Turn},
+};
 
 /// What each container and each object counts for in a share beside its content: its name, its attributes, and the block
 /// that the smallest file takes. So that nobody has a million empty ones for nothing.
@@ -22,11 +26,13 @@ pub struct Store {
     pub(super) prefix: Arc<str>,
     pub(super) backend: Arc<Link<dyn Blob>>,
     pub(super) account: Arc<Account>,
+    /// Where operations wait for the moment in which the backend is exchanged.
+    pub(super) gate: Arc<Gate<Change>>,
 }
 
 impl Store {
     /// Takes a tenant's share of a backend and measures what is in it. Clones share one account; opening the same share
-    /// twice makes two, each of which bounds only what is written through it.
+    /// twice makes two, each of which learns of the other's writes when it [measures](Self::measure).
     ///
     /// # Errors
     /// The backend failed.
@@ -38,6 +44,7 @@ impl Store {
             prefix: prefix.into(),
             backend: Arc::new(Link::new(backend)),
             account: Arc::new(Account::of(counted(&usage))),
+            gate: Arc::default(),
         })
     }
 
@@ -51,7 +58,20 @@ impl Store {
         self.account.bytes()
     }
 
-    /// What the name leads to; whoever changes it changes it for all clones, and so for all workloads it was lent to.
+    /// Measures the share now: after its link leads elsewhere, or somebody else has written to it. Uploads that are not
+    /// finished count as they did.
+    ///
+    /// # Errors
+    /// The backend failed; the account is what it was.
+    pub async fn measure(&self) -> Result<(), BlobError> {
+        let measuring = self.account.measuring();
+        let usage = self.backend.get().usage(&self.prefix).await?;
+        measuring.found(&self.account, counted(&usage));
+        Ok(())
+    }
+
+    /// What the name leads to; whoever changes it changes it for all clones, and so for all workloads it was lent to. Nothing
+    /// is copied: [`move_to`](Self::move_to) takes the data along.
     pub fn link(&self) -> &Arc<Link<dyn Blob>> {
         &self.backend
     }
@@ -64,6 +84,11 @@ impl Store {
     /// Lends the store to a workload, to the extent of a grant and within its limits.
     pub fn grant(&self, grant: BlobGrant, limits: &Limits, recorder: Arc<dyn Recorder>) -> Granted {
         Granted::new(self.clone(), grant, limits, recorder)
+    }
+
+    /// The backend for one operation, which is not moved until it is over.
+    pub(super) async fn turn(&self) -> Turn<'_, dyn Blob, Change> {
+        self.gate.turn(|| self.backend.get()).await
     }
 }
 

@@ -317,10 +317,10 @@ async fn a_store_is_copied_into_another() {
     }
     to.create_container("a:1").await.unwrap();
     put(&*to, "a:1", "x", "replaced".into()).await.unwrap();
-    let mut told = Vec::new();
-    let copied = copy_all(&*from, &*to, "a:", &mut |usage| told.push(usage.objects)).await.unwrap();
+    let told = Mutex::new(Vec::new());
+    let copied = copy_all(&*from, &*to, "a:", &|usage| told.lock().push(usage.objects)).await.unwrap();
     assert_eq!(copied, Usage { containers: 2, objects: 3, bytes: 3 });
-    assert_eq!(told, [1, 2, 3]);
+    assert_eq!(*told.lock(), [1, 2, 3]);
     assert_eq!(to.usage("").await, Ok(copied));
     assert_eq!(get(&*to, "a:1", "x").await.unwrap(), "x");
     assert_eq!(names(&*to, "a:2", "", 10).await.unwrap(), ["z".to_owned()].into());

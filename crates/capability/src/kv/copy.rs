@@ -2,19 +2,10 @@
 
 use futures::{StreamExt, stream};
 
-use super::{KeyValue, KvError, PAGE_KEYS};
+use super::{KeyValue, KvError, PAGE_KEYS, Usage};
 
 /// Entries that are under way at once; no more than their values are in memory, beside one page of keys.
 const AT_ONCE: usize = 16;
-
-/// How far a copy has come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Copied {
-    /// Entries that have been written.
-    pub keys: u64,
-    /// Bytes of their keys, with the prefix, and values.
-    pub bytes: u64,
-}
 
 /// Copies all entries under a prefix, with the time they still live. What the other store has under the same keys is
 /// replaced, under other keys it stays. `progress` is told after each page; how much there is altogether is
@@ -29,8 +20,8 @@ pub async fn copy(
     from: &dyn KeyValue,
     to: &dyn KeyValue,
     prefix: &str,
-    progress: &(dyn Fn(Copied) + Send + Sync),
-) -> Result<Copied, KvError> {
+    progress: &(dyn Fn(Usage) + Send + Sync),
+) -> Result<Usage, KvError> {
     let mut pages = Pages::default();
     loop {
         let more = pages.next(from, to, prefix).await?;
@@ -45,7 +36,7 @@ pub async fn copy(
 #[derive(Debug, Default)]
 pub(super) struct Pages {
     /// What the pages so far have come to; that of one that failed too.
-    pub(super) copied: Copied,
+    pub(super) copied: Usage,
     cursor: Option<String>,
 }
 
@@ -86,7 +77,7 @@ pub(super) async fn copy_again(
         if copy_one(from, to, key.clone()).await?.is_none() {
             to.delete(&key).await?;
         }
-        Ok(())
+        Ok::<_, KvError>(())
     };
     let mut keys = stream::iter(keys.into_iter().map(one)).buffer_unordered(AT_ONCE);
     while let Some(done) = keys.next().await {

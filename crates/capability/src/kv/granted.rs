@@ -186,7 +186,7 @@ impl KeyValue for Granted {
             self.value(&value)?;
             let written = value.len() as u64;
             let reserved = self.reserve(key, &full, written).await?;
-            match self.store.turn().await.writing([&full]).set_expiring(&full, value, ttl).await {
+            match self.store.turn().await.changing(|| [full.clone()]).set_expiring(&full, value, ttl).await {
                 Ok(replaced) => {
                     self.settle(reserved, key, written, replaced);
                     Ok(replaced)
@@ -203,7 +203,7 @@ impl KeyValue for Granted {
     async fn delete(&self, key: &str) -> Result<Option<u64>, KvError> {
         self.told(KvOperation::Delete, async {
             let full = self.full(key)?;
-            let removed = self.store.turn().await.writing([&full]).delete(&full).await?;
+            let removed = self.store.turn().await.changing(|| [full.clone()]).delete(&full).await?;
             if let Some(bytes) = removed {
                 self.store.account.release(key.len() as u64 + bytes);
             }
@@ -232,7 +232,7 @@ impl KeyValue for Granted {
         self.told(KvOperation::Increment, async {
             let full = self.full(key)?;
             let reserved = self.reserve(key, &full, NUMBER_BYTES).await?;
-            match self.store.turn().await.writing([&full]).increment(&full, delta).await {
+            match self.store.turn().await.changing(|| [full.clone()]).increment(&full, delta).await {
                 Ok(done) => {
                     self.settle(reserved, key, done.value.to_string().len() as u64, done.replaced);
                     Ok(done)
@@ -252,7 +252,7 @@ impl KeyValue for Granted {
             self.value(&new)?;
             let written = new.len() as u64;
             let reserved = self.reserve(key, &full, written).await?;
-            match self.store.turn().await.writing([&full]).swap(&full, expected, new).await {
+            match self.store.turn().await.changing(|| [full.clone()]).swap(&full, expected, new).await {
                 Ok(Swap::Done) => {
                     self.settle(reserved, key, written, expected.map(|old| old.len() as u64));
                     Ok(Swap::Done)
@@ -309,7 +309,8 @@ impl KeyValue for Granted {
             return outcomes.done;
         }
         let mut turn = self.store.turn().await;
-        let outcomes = turn.writing(full.iter().map(|(key, _)| key)).set_many(full).await;
+        let backend = turn.changing(|| full.iter().map(|(key, _)| key.clone()).collect::<Vec<_>>());
+        let outcomes = backend.set_many(full).await;
         drop(turn);
         for ((key, value), outcome) in sizes.iter().zip(&outcomes) {
             let out = match outcome {
@@ -327,7 +328,7 @@ impl KeyValue for Granted {
             Ok(full) => full,
             Err(error) => return vec![Err(error); keys.len()],
         };
-        let outcomes = self.store.turn().await.writing(&full).delete_many(&full).await;
+        let outcomes = self.store.turn().await.changing(|| full.clone()).delete_many(&full).await;
         for (key, outcome) in keys.iter().zip(&outcomes) {
             if let Ok(Some(old)) = outcome {
                 self.store.account.release(key.len() as u64 + old);

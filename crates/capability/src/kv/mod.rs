@@ -13,11 +13,12 @@ use std::{fmt, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use crate::Amount;
+
 #[cfg(any(test, feature = "conformance"))]
 mod check;
 mod copy;
 mod error;
-mod gate;
 mod granted;
 mod measure;
 mod memory;
@@ -35,13 +36,13 @@ mod tests;
 mod watch;
 mod workload;
 
+pub use crate::Present;
 #[cfg(any(test, feature = "conformance"))]
 pub use check::check_kv;
-pub use copy::{Copied, copy};
+pub use copy::copy;
 pub use error::KvError;
-pub use gate::{HOLD, NOTED_BYTES, NOTED_KEYS};
 pub use granted::{BATCH_BYTES, BATCH_KEYS, Granted, PAGE_KEYS};
-pub use moving::{MoveError, Present, Progress};
+pub use moving::{MoveError, Progress};
 pub use store::{Store, share};
 pub use watch::{Change, WATCH_QUEUE, WATCHERS, Watch};
 
@@ -239,6 +240,14 @@ pub struct Usage {
     pub keys: u64,
     /// Bytes of keys, prefix included, and values.
     pub bytes: u64,
+}
+
+impl Amount for Usage {
+    const ENTRIES: &'static str = "keys";
+
+    fn entries(&self) -> u64 {
+        self.keys
+    }
 }
 
 /// The answers of a batch; after the backend failed once it is not asked again.

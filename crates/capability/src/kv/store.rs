@@ -9,12 +9,12 @@ use std::sync::Arc;
 use samara_model::{KvGrant, Limits, Tenant};
 use tokio::sync::Notify;
 
-use super::{
-    Granted, KeyValue, KvError,
+use super::{Granted, KeyValue, KvError, measure};
+use crate::{
+    Link, Recorder,
+    account::Account,
     gate::{Gate, Turn},
-    measure,
 };
-use crate::{Link, Recorder, account::Account};
 
 /// One tenant's share of an open backend, under the name its manifest gives it.
 #[derive(Clone, Debug)]
@@ -26,7 +26,7 @@ pub struct Store {
     /// Wakes whoever measures: a write found no room.
     pub(super) hurry: Arc<Notify>,
     /// Where operations wait for the moment in which the backend is exchanged.
-    pub(super) gate: Arc<Gate>,
+    pub(super) gate: Arc<Gate<String>>,
 }
 
 /// What every key of a tenant begins with in a backend.
@@ -87,8 +87,9 @@ impl Store {
     pub fn grant(&self, grant: KvGrant, limits: &Limits, recorder: Arc<dyn Recorder>) -> Granted {
         Granted::new(self.clone(), grant, limits, recorder)
     }
+
     /// The backend for one operation, which is not moved until it is over.
-    pub(super) async fn turn(&self) -> Turn<'_> {
+    pub(super) async fn turn(&self) -> Turn<'_, dyn KeyValue, String> {
         self.gate.turn(|| self.backend.get()).await
     }
 }

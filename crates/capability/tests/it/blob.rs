@@ -51,7 +51,7 @@ fn secret() -> &'static str {
     &FILE.1
 }
 
-async fn bucket(server: &Server, folder: &str) -> Arc<dyn Blob> {
+pub(crate) async fn bucket(server: &Server, folder: &str) -> Arc<dyn Blob> {
     open(&format!("s3://{USER}/{folder}"), &settings(server, PATIENT)).await.unwrap()
 }
 

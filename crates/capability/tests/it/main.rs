@@ -19,6 +19,7 @@ mod servers;
 
 #[cfg(feature = "external-tests")]
 mod blob;
+mod blob_moved;
 #[cfg(feature = "external-tests")]
 mod credentials;
 mod folder;

@@ -1,6 +1,7 @@
 //! Moves beside whatever may happen meanwhile, between stores of this process. Real servers are moved between in `tests/it`.
 
 use std::{
+    fmt,
     future::pending,
     sync::atomic::{AtomicUsize, Ordering},
 };
@@ -13,8 +14,8 @@ use tokio::{sync::oneshot, time::Instant};
 
 use super::*;
 use crate::{
-    Unrecorded,
-    kv::{Entry, Granted, HOLD, Increment, NOTED_BYTES, NoWorkloads, Page, Swap, Watch, open},
+    HOLD, NOTED_BYTES, Unrecorded,
+    kv::{Entry, Granted, Increment, NoWorkloads, Page, Swap, Watch, open},
 };
 
 type Hook = Box<dyn Fn(usize, &str) -> BoxFuture<'static, Result<(), KvError>> + Send + Sync>;
@@ -108,7 +109,7 @@ async fn all_keys_of_the_tenant_come_along_with_their_times_and_no_others() {
     let total = from.usage("t:").await.unwrap();
     let told = Mutex::new(Vec::new());
     let copied = store.move_to(to.clone(), Present::Refused, &|progress| told.lock().push(progress)).await.unwrap();
-    assert_eq!(copied, Copied { keys: 2501, bytes: total.bytes });
+    assert_eq!(copied, Usage { keys: 2501, bytes: total.bytes });
     assert_eq!(told.lock().iter().map(|progress| progress.copied.keys).collect::<Vec<_>>(), [0, 1000, 2000, 2501]);
     assert!(told.lock().iter().all(|progress| progress.total == Some(total)));
     assert!(Arc::ptr_eq(&store.link().get(), &to));

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use bytes::Bytes;
 use samara_capability::{
     Unrecorded,
-    kv::{Copied, Granted, KeyValue, KvError, Present, Store, Swap},
+    kv::{Granted, KeyValue, KvError, Present, Store, Swap, Usage},
 };
 use samara_model::{KvGrant, Limits, Tenant};
 
@@ -100,7 +100,7 @@ impl Worker {
 
 /// Moves a store. On a machine that others use too, the last moment may come to more than operations wait: then it stays
 /// where it is and is moved again.
-async fn moved(store: &Store, to: &Arc<dyn KeyValue>) -> Copied {
+async fn moved(store: &Store, to: &Arc<dyn KeyValue>) -> Usage {
     for _ in 0..5 {
         match store.move_to(to.clone(), Present::Removed, &|_| ()).await {
             Ok(copied) => return copied,
