@@ -6,34 +6,50 @@
 use std::{fmt, sync::Arc};
 
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
 
 /// A backend that can be exchanged. `T` is a capability's trait: `Link<dyn KeyValue>`.
-pub struct Link<T: ?Sized>(ArcSwap<Arc<T>>);
+pub struct Link<T: ?Sized> {
+    backend: ArcSwap<Arc<T>>,
+    /// Tells whoever stays with a backend beyond an operation that it was exchanged.
+    exchanged: watch::Sender<()>,
+}
 
 impl<T: ?Sized> Link<T> {
     /// A link that leads to a backend.
     pub fn new(backend: Arc<T>) -> Self {
-        Self(ArcSwap::from_pointee(backend))
+        Self { backend: ArcSwap::from_pointee(backend), exchanged: watch::Sender::new(()) }
     }
 
     /// The backend as it is now.
     pub fn get(&self) -> Arc<T> {
-        Arc::clone(&self.0.load())
+        Arc::clone(&self.backend.load())
     }
 
     /// Leads to another backend from now on; gives back the one before.
     pub fn set(&self, backend: Arc<T>) -> Arc<T> {
-        Arc::clone(&self.0.swap(Arc::new(backend)))
+        let before = self.backend.swap(Arc::new(backend));
+        self.exchanged.send_replace(());
+        Arc::clone(&before)
     }
 
     /// Leads to another backend, if it still leads to this one; answers whether it did.
     pub fn replace(&self, was: &Arc<T>, backend: Arc<T>) -> bool {
-        let now = self.0.load();
+        let now = self.backend.load();
         if !Arc::ptr_eq(&**now, was) {
             return false;
         }
-        let before = self.0.compare_and_swap(&*now, Arc::new(backend));
-        Arc::ptr_eq(&*before, &*now)
+        let before = self.backend.compare_and_swap(&*now, Arc::new(backend));
+        let replaced = Arc::ptr_eq(&*before, &*now);
+        if replaced {
+            self.exchanged.send_replace(());
+        }
+        replaced
+    }
+
+    /// Hears of each exchange from now on, for as long as the link is there.
+    pub(crate) fn exchanges(&self) -> watch::Receiver<()> {
+        self.exchanged.subscribe()
     }
 }
 

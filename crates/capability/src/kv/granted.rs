@@ -339,7 +339,10 @@ impl KeyValue for Granted {
 
     async fn watch(&self, prefix: &str) -> Result<Watch, KvError> {
         self.told(KvOperation::Watch, async {
-            Ok(self.store.turn().await.backend.watch(&self.full(prefix)?).await?.without(&self.store.prefix))
+            let full = self.full(prefix)?;
+            let exchanges = self.store.backend.exchanges();
+            let watch = self.store.turn().await.backend.watch(&full).await?;
+            Ok(watch.without(&self.store.prefix).following(&self.store.backend, exchanges, full))
         })
         .await
     }

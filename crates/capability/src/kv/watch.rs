@@ -6,15 +6,22 @@
 //! Every watcher has a queue of [`WATCH_QUEUE`] changes. One that is slower than the writers loses the rest and is told so
 //! ([`Change::Missed`]): it knows that it must look for itself, and nobody waits for it.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    fmt,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use parking_lot::RwLock;
-use tokio::sync::mpsc::{self, Receiver, Sender, error::TryRecvError};
+use tokio::sync::{
+    mpsc::{self, Receiver, Sender, error::TryRecvError},
+    watch,
+};
 
-use super::KvError;
+use super::{KeyValue, KvError};
+use crate::Link;
 
 /// Changes that wait for one watcher, at most.
 pub const WATCH_QUEUE: usize = 1024;
@@ -36,30 +43,91 @@ pub enum Change {
 
 /// The changes under a prefix, in the order in which they happened to each key.
 ///
-/// It ends when the backend is closed; one that is exchanged ([`crate::Link`]) is closed when its last operation ends.
+/// It ends when the backend is closed. One of a store that is lent goes on where the store's name leads: after
+/// [`Change::Missed`] come the changes of the new place. It ends if that cannot be watched.
 #[derive(Debug)]
 pub struct Watch {
     queue: Receiver<Change>,
     missed: Arc<AtomicBool>,
     /// Leading bytes of each key that are not the reader's.
     strip: usize,
+    following: Option<Following>,
+}
+
+/// A link that a watch goes along with.
+struct Following {
+    link: Weak<Link<dyn KeyValue>>,
+    exchanges: watch::Receiver<()>,
+    /// It was exchanged, and the new place is not watched yet.
+    behind: bool,
+    /// What is watched, as the backend knows it.
+    prefix: String,
+}
+
+impl fmt::Debug for Following {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Following").field("prefix", &self.prefix).field("behind", &self.behind).finish_non_exhaustive()
+    }
 }
 
 impl Watch {
     /// The next change; `None` once the backend is closed. Dropped half-way, it loses nothing.
     pub async fn next(&mut self) -> Option<Change> {
         loop {
-            let change = match self.queue.try_recv() {
+            let Some(following) = &mut self.following else {
+                return Self::queued(&mut self.queue, &self.missed, self.strip).await;
+            };
+            if following.behind {
+                return self.catch_up().await;
+            }
+            tokio::select! {
+                biased;
+                exchanged = following.exchanges.changed() => match exchanged {
+                    Ok(()) => following.behind = true,
+                    // Nobody has the store any more; its backend may have others.
+                    Err(_) => self.following = None,
+                },
+                change = Self::queued(&mut self.queue, &self.missed, self.strip) => {
+                    // Closed because it was exchanged, and nobody had told yet.
+                    if change.is_some() || !following.exchanges.has_changed().unwrap_or(false) {
+                        return change;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Watches what the link leads to now. What happened before is for the reader to look at.
+    async fn catch_up(&mut self) -> Option<Change> {
+        let following = self.following.as_mut()?;
+        let backend = following.link.upgrade()?.get();
+        match backend.watch(&following.prefix).await {
+            Ok(Self { queue, missed, .. }) => {
+                (self.queue, self.missed) = (queue, missed);
+                following.behind = false;
+                Some(Change::Missed)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a watch ends: the store was linked to what it cannot watch");
+                None
+            }
+        }
+    }
+
+    /// The next change of the backend that is watched.
+    async fn queued(queue: &mut Receiver<Change>, missed: &AtomicBool, strip: usize) -> Option<Change> {
+        loop {
+            let change = match queue.try_recv() {
                 Ok(change) => change,
                 // What was lost came after all that was queued.
-                Err(TryRecvError::Empty) if self.missed.swap(false, Ordering::AcqRel) => Change::Missed,
-                Err(TryRecvError::Empty | TryRecvError::Disconnected) => self.queue.recv().await?,
+                Err(TryRecvError::Empty) if missed.swap(false, Ordering::AcqRel) => Change::Missed,
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => queue.recv().await?,
             };
             if change == Change::Missed {
                 // From here on changes are queued again; those before are what the reader is about to be told of.
-                self.missed.store(false, Ordering::Release);
+                missed.store(false, Ordering::Release);
             }
-            if let Some(change) = self.own(change) {
+            if let Some(change) = own(change, strip) {
                 return Some(change);
             }
         }
@@ -71,14 +139,26 @@ impl Watch {
         self
     }
 
-    fn own(&self, change: Change) -> Option<Change> {
-        let strip = |key: String| key.get(self.strip..).map(str::to_owned);
-        Some(match change {
-            Change::Set(key) => Change::Set(strip(key)?),
-            Change::Removed(key) => Change::Removed(strip(key)?),
-            Change::Missed => Change::Missed,
-        })
+    /// Goes along with a link, whose exchanges were heard of since before it gave the backend that is watched.
+    pub(super) fn following(
+        mut self,
+        link: &Arc<Link<dyn KeyValue>>,
+        exchanges: watch::Receiver<()>,
+        prefix: String,
+    ) -> Self {
+        self.following = Some(Following { link: Arc::downgrade(link), exchanges, behind: false, prefix });
+        self
     }
+}
+
+/// A change as its reader knows it; `None` if it is none of the reader's.
+fn own(change: Change, strip: usize) -> Option<Change> {
+    let strip = |key: String| key.get(strip..).map(str::to_owned);
+    Some(match change {
+        Change::Set(key) => Change::Set(strip(key)?),
+        Change::Removed(key) => Change::Removed(strip(key)?),
+        Change::Missed => Change::Missed,
+    })
 }
 
 /// The watchers of one backend: a provider tells it what happens.
@@ -111,7 +191,7 @@ impl Hub {
         let missed = Arc::new(AtomicBool::new(false));
         watchers.push(Watcher { prefix: prefix.to_owned(), queue: sender, missed: missed.clone() });
         self.watched.store(true, Ordering::Release);
-        Ok(Watch { queue, missed, strip: 0 })
+        Ok(Watch { queue, missed, strip: 0, following: None })
     }
 
     /// A key has a new value.
@@ -172,7 +252,13 @@ impl Watcher {
 
 #[cfg(test)]
 mod tests {
+    use samara_model::{KvGrant, Limits, Tenant};
+
     use super::*;
+    use crate::{
+        Unrecorded,
+        kv::{NoWorkloads, Present, Store, open},
+    };
 
     #[tokio::test]
     async fn a_slow_reader_is_told_that_it_missed_something() {
@@ -188,6 +274,69 @@ mod tests {
         hub.removed("later");
         assert_eq!(watch.next().await, Some(Change::Removed("later".into())));
         drop(hub);
+        assert_eq!(watch.next().await, None);
+    }
+
+    async fn memory() -> Arc<dyn KeyValue> {
+        open("memory:", &toml::Table::new(), &NoWorkloads).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_watch_goes_along_when_its_store_is_linked_or_moved_elsewhere() {
+        let (first, second, third) = (memory().await, memory().await, memory().await);
+        let store = Store::new("carts", &Tenant::new("t").unwrap(), first.clone()).await.unwrap();
+        let lent = store.grant(KvGrant::default(), &Limits::serve(), Arc::new(Unrecorded));
+        let mut watch = lent.watch("k").await.unwrap();
+        lent.set("k1", "v".into()).await.unwrap();
+        assert_eq!(watch.next().await, Some(Change::Set("k1".into())));
+        // The old place is somebody else's too, and stays open.
+        store.link().set(second.clone());
+        first.set("t:k-old", "v".into()).await.unwrap();
+        assert_eq!(watch.next().await, Some(Change::Missed));
+        lent.set("k2", "v".into()).await.unwrap();
+        lent.set("other", "v".into()).await.unwrap();
+        assert_eq!(watch.next().await, Some(Change::Set("k2".into())));
+        // One that waits is woken, and what is written before it looks is not told twice.
+        let moving = async {
+            store.move_to(third.clone(), Present::Refused, &|_| ()).await.unwrap();
+            second.set("t:k-old", "v".into()).await.unwrap();
+        };
+        let (change, ()) = tokio::join!(watch.next(), moving);
+        assert_eq!(change, Some(Change::Missed));
+        lent.delete("k2").await.unwrap();
+        assert_eq!(watch.next().await, Some(Change::Removed("k2".into())));
+        store.link().set(first.clone());
+        assert_eq!(watch.next().await, Some(Change::Missed));
+        drop((store, lent));
+        first.set("t:k3", "v".into()).await.unwrap();
+        assert_eq!(watch.next().await, Some(Change::Set("k3".into())), "the backend is there without the store");
+        drop(first);
+        assert_eq!(watch.next().await, None);
+    }
+
+    #[tokio::test]
+    async fn a_watch_of_an_old_place_that_is_closed_goes_on_too() {
+        let second = memory().await;
+        let store = Store::new("carts", &Tenant::new("t").unwrap(), memory().await).await.unwrap();
+        let lent = store.grant(KvGrant::default(), &Limits::serve(), Arc::new(Unrecorded));
+        let mut watch = lent.watch("").await.unwrap();
+        drop(store.link().set(second.clone()));
+        assert_eq!(watch.next().await, Some(Change::Missed));
+        lent.set("k", "v".into()).await.unwrap();
+        assert_eq!(watch.next().await, Some(Change::Set("k".into())));
+    }
+
+    #[tokio::test]
+    async fn a_watch_ends_where_the_new_place_cannot_be_watched() {
+        let second = memory().await;
+        let store = Store::new("carts", &Tenant::new("t").unwrap(), memory().await).await.unwrap();
+        let lent = store.grant(KvGrant::default(), &Limits::serve(), Arc::new(Unrecorded));
+        let mut watch = lent.watch("").await.unwrap();
+        let mut others = Vec::new();
+        while let Ok(other) = second.watch("").await {
+            others.push(other);
+        }
+        store.link().set(second.clone());
         assert_eq!(watch.next().await, None);
     }
 
