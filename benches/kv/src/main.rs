@@ -2,7 +2,7 @@
 //! with 32 requests in flight, and `redb:` with one writer and with many, who share the syncs of the disk.
 //!
 //! The ways of one table are measured in turn, several rounds; the medians count. It starts a `redis-server` of its own on
-//! loopback. `--json FILE` keeps the figures.
+//! loopback. `--json FILE` keeps the figures, `--only redis` measures one kind.
 
 use std::{
     collections::BTreeMap,
@@ -47,19 +47,31 @@ return {before}
 ";
 
 fn main() -> anyhow::Result<()> {
+    let (mut file, mut only) = (None, None);
     let mut arguments = std::env::args().skip(1);
-    let file = match (arguments.next().as_deref(), arguments.next()) {
-        (None, _) => None,
-        (Some("--json"), Some(file)) => Some(file),
-        _ => anyhow::bail!("the only option is `--json FILE`"),
-    };
+    while let Some(option) = arguments.next() {
+        let value = arguments.next();
+        match (option.as_str(), value) {
+            ("--json", Some(value)) => file = Some(value),
+            ("--only", Some(value)) => only = Some(value),
+            _ => anyhow::bail!("the options are `--json FILE` and `--only memory|redis|redb`"),
+        }
+    }
+    let wanted = |name: &str| only.as_deref().is_none_or(|only| only == name);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let load = report::load();
     println!("median of {} rounds in turn, {KEYS} keys, values of {} bytes, load {load}", measure::ROUNDS, VALUE.len());
     let tables = runtime.block_on(async {
-        let mut tables = memory().await?;
-        tables.extend(redis().await?);
-        tables.extend(redb().await?);
+        let mut tables = Vec::new();
+        if wanted("memory") {
+            tables.extend(memory().await?);
+        }
+        if wanted("redis") {
+            tables.extend(redis().await?);
+        }
+        if wanted("redb") {
+            tables.extend(redb().await?);
+        }
         anyhow::Ok(tables)
     })?;
     if let Some(file) = file {

@@ -16,12 +16,12 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tokio::{
-    sync::{RwLock, RwLockReadGuard},
-    time::timeout,
-};
+use tokio::time::timeout;
 
+use self::turns::{Taken, Turns};
 use crate::moving::Refusal;
+
+mod turns;
 
 /// Changes that are noted and not yet copied again, at most; more mean that a share is written to faster than it is copied.
 pub const NOTED_CHANGES: usize = 100_000;
@@ -41,8 +41,7 @@ pub(crate) trait Change: Clone + Eq + Hash + Send + fmt::Debug {
 /// Where the operations of one share take their turns.
 #[derive(Debug)]
 pub(crate) struct Gate<C> {
-    /// Operations read, whoever exchanges the backend writes. Fair: nobody can keep a writer out by reading on and on.
-    turns: RwLock<()>,
+    turns: Turns,
     /// How often the share was moved. Changes only while there are no turns.
     moves: AtomicU64,
     /// Whether changes are noted. Looked at by each write, so that the lock behind it is taken only then.
@@ -53,7 +52,7 @@ pub(crate) struct Gate<C> {
 impl<C> Default for Gate<C> {
     fn default() -> Self {
         Self {
-            turns: RwLock::default(),
+            turns: Turns::default(),
             moves: AtomicU64::new(0),
             noting: AtomicBool::new(false),
             noted: Mutex::default(),
@@ -84,7 +83,7 @@ pub(crate) struct Turn<'g, T: ?Sized, C: Change> {
     /// copied as it was before.
     changes: Vec<C>,
     /// Given back after the changes are noted.
-    _turn: RwLockReadGuard<'g, ()>,
+    _turn: Taken<'g>,
 }
 
 impl<T: ?Sized, C: Change> Turn<'_, T, C> {
@@ -130,7 +129,7 @@ impl<C: Change> Noted<C> {
 impl<C: Change> Gate<C> {
     /// A turn with the backend that `link` gives once nobody exchanges it.
     pub(crate) async fn turn<T: ?Sized>(&self, link: impl FnOnce() -> Arc<T>) -> Turn<'_, T, C> {
-        let turn = self.turns.read().await;
+        let turn = self.turns.take().await;
         Turn { backend: link(), gate: self, changes: Vec::new(), _turn: turn }
     }
 
@@ -140,7 +139,7 @@ impl<C: Change> Gate<C> {
     /// That of the work; or all of it would take longer than [`HOLD`]: then the work is abandoned, or has not begun.
     pub(crate) async fn alone<T, E: From<Refusal>>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
         let alone = async {
-            let _turn = self.turns.write().await;
+            let _alone = self.turns.alone().await;
             work.await
         };
         timeout(HOLD, alone).await.unwrap_or_else(|_| Err(Refusal::Late.into()))

@@ -4,7 +4,7 @@
 //! A capability's own wrapper (`kv::Granted` and its siblings) knows its grant and its limits; it asks [`Lent::told`] to do
 //! the rest, so that no capability has accounting of its own.
 
-use std::{fmt, sync::Arc, time::Instant};
+use std::{borrow::Borrow, fmt, sync::Arc, time::Instant};
 
 use samara_model::Capability;
 use samara_telemetry::{Span, client_span};
@@ -66,11 +66,9 @@ impl Lent {
         let span = self.span(operation);
         let done = match allowed {
             Ok(()) => {
-                let begun = self.begin(operation);
+                let mut counting = Counting { lent: self, operation, since: Instant::now(), failed: true };
                 let done = work.await;
-                if done.is_ok() {
-                    begun.succeeded();
-                }
+                counting.failed = done.is_err();
                 done
             }
             Err(refused) => Err(refused),
@@ -84,7 +82,7 @@ impl Lent {
     /// Begins an operation that was checked and goes on after the call that began it, such as an upload. It is counted when
     /// what this gives is dropped.
     pub fn begin(&self, operation: Operation) -> Begun {
-        Begun { lent: self.clone(), operation, since: Instant::now(), failed: true }
+        Begun(Counting { lent: self.clone(), operation, since: Instant::now(), failed: true })
     }
 
     /// The span of an operation, for work that answers with more than one result.
@@ -98,23 +96,28 @@ impl Lent {
 
 /// Counts an operation when it ends, however it ends: as failed, unless it [succeeded](Self::succeeded).
 #[derive(Debug)]
-pub struct Begun {
-    lent: Lent,
+pub struct Begun(Counting<Lent>);
+
+impl Begun {
+    /// Counts the operation as one that did what was asked.
+    pub fn succeeded(mut self) {
+        self.0.failed = false;
+    }
+}
+
+/// An operation that is counted when this is dropped.
+#[derive(Debug)]
+struct Counting<L: Borrow<Lent>> {
+    lent: L,
     operation: Operation,
     since: Instant,
     failed: bool,
 }
 
-impl Begun {
-    /// Counts the operation as one that did what was asked.
-    pub fn succeeded(mut self) {
-        self.failed = false;
-    }
-}
-
-impl Drop for Begun {
+impl<L: Borrow<Lent>> Drop for Counting<L> {
     fn drop(&mut self) {
         let Self { lent, operation, since, failed } = self;
+        let lent: &Lent = (*lent).borrow();
         lent.recorder.finished(lent.capability, &lent.store, operation.name, since.elapsed(), *failed);
     }
 }

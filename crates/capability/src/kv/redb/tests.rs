@@ -287,7 +287,8 @@ async fn a_failed_sync_is_told_to_all_who_waited_and_costs_nothing_that_was_answ
         disk.syncs.store(-1, Ordering::SeqCst);
         eventually(async || store.exists("answered").await.is_ok()).await;
     }
-    assert_eq!(store.get("answered").await, Ok(Some("20".into())));
+    // The store that failed may have answered from what it had in memory, before it is opened anew.
+    eventually(async || store.get("answered").await == Ok(Some("20".into()))).await;
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@
 //! and `user` and `password` (`"env:NAME"` or `"file:PATH"`) for a URL without them.
 
 use std::{
+    borrow::Cow,
     fmt,
     sync::{Arc, LazyLock, Weak},
     time::Duration,
@@ -79,7 +80,8 @@ impl Provider for Redis {
         let client = parsed.map_err(wrong)?;
         let config = ConnectionManagerConfig::new()
             .set_connection_timeout(Some(timeout))
-            .set_response_timeout(Some(timeout))
+            // Whoever asks waits no longer than that, for a connection too: one timer is enough.
+            .set_response_timeout(None)
             .set_number_of_retries(RECONNECTS)
             .set_max_delay(timeout / 4)
             .set_pipeline_buffer_size(IN_FLIGHT)
@@ -168,8 +170,8 @@ impl fmt::Debug for Remote {
 }
 
 /// The key as the server knows it: ours begin with one colon, so those of others with two.
-fn physical(key: &str) -> String {
-    if key.starts_with(':') { format!(":{key}") } else { key.to_owned() }
+fn physical(key: &str) -> Cow<'_, str> {
+    if key.starts_with(':') { format!(":{key}").into() } else { key.into() }
 }
 
 /// The key as its writer knows it; `None` for what is ours, and what is no text.
@@ -260,7 +262,7 @@ impl Remote {
 #[async_trait]
 impl KeyValue for Remote {
     async fn get(&self, key: &str) -> Result<Option<Bytes>, KvError> {
-        self.query(redis::cmd("GET").arg(physical(key))).await
+        self.query(redis::cmd("GET").arg(&*physical(key))).await
     }
 
     async fn entry(&self, key: &str) -> Result<Option<Entry>, KvError> {
