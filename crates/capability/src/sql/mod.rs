@@ -31,7 +31,7 @@ pub use error::{Rejection, SqlError};
 pub use granted::{Granted, TRANSACTION_TIME};
 pub use rows::{Row, Rows};
 pub use session::{Answer, Session};
-use statement::{Frame, frame};
+use statement::{Frame, check_frame, frame};
 pub use store::{Share, Store};
 pub use value::{Column, Interval, Kind, Range, Value};
 

@@ -5,7 +5,7 @@
 
 use super::{
     Column, Done, Frame, Granted, Rejection, Row, Rows, Sql as _, SqlError, Statement, TRANSACTION_TIME, Transaction,
-    frame,
+    check_frame, frame,
 };
 
 /// What a guest takes for its connection. Dropped, it rolls back what was not committed.
@@ -56,6 +56,7 @@ impl Session {
     pub async fn run(&mut self, statement: Statement) -> Result<Answer, SqlError> {
         match frame(&statement.text) {
             Some(frame) => {
+                check_frame(&statement.text)?;
                 self.turn(frame).await?;
                 Ok(Answer::default())
             }
@@ -75,6 +76,7 @@ impl Session {
     /// As [`Sql::execute`](super::Sql::execute).
     pub async fn execute(&mut self, statement: Statement) -> Result<Done, SqlError> {
         if let Some(frame) = frame(&statement.text) {
+            check_frame(&statement.text)?;
             self.turn(frame).await?;
             return Ok(Done::default());
         }

@@ -38,6 +38,40 @@ pub(super) fn frame(text: &str) -> Option<Frame> {
     (is("rollback") && !second.eq_ignore_ascii_case("to")).then_some(Frame::Rollback)
 }
 
+/// Words that a frame may have: those that mean what the transactions here are.
+const FRAMING: &[&str] = &[
+    "begin",
+    "start",
+    "commit",
+    "end",
+    "rollback",
+    "abort",
+    "transaction",
+    "work",
+    "deferred",
+    "immediate",
+    "exclusive",
+];
+
+/// Checks that a frame is nothing but one: what it says beyond that would be lost, because no database sees it.
+///
+/// # Errors
+/// It asks for another kind of transaction, or another statement follows it.
+pub(super) fn check_frame(text: &str) -> Result<(), SqlError> {
+    let mut rest = blank(text);
+    while !rest.is_empty() {
+        let (next, after) = word(rest);
+        if !FRAMING.iter().any(|known| known.eq_ignore_ascii_case(next)) {
+            return Err(SqlError::Refused(
+                "a statement that begins or ends a transaction says nothing else; give what follows a call of its own"
+                    .to_owned(),
+            ));
+        }
+        rest = blank(after);
+    }
+    Ok(())
+}
+
 /// Checks what every database would choke on, and that the statement is not the frame of a transaction.
 ///
 /// # Errors

@@ -320,6 +320,9 @@ async fn a_session_keeps_its_transaction_between_statements() {
     assert_eq!(answer.rows, [[super::Value::Integer(1)], [super::Value::Integer(2)]]);
     run("rollback").await.unwrap();
     assert!(run("commit").await.unwrap_err().to_string().contains("there is no transaction"));
+    for more in ["begin; delete from t", "begin isolation level serializable", "begin 1", "commit and chain"] {
+        assert!(run(more).await.unwrap_err().to_string().contains("says nothing else"), "{more}");
+    }
     run("begin").await.unwrap();
     run("insert into t values (9)").await.unwrap();
     run("end").await.unwrap();

@@ -8,7 +8,7 @@ use samara_capability::{
     Denial,
     kv::{Granted, KvError},
 };
-use samara_runtime::Guest;
+use samara_runtime::{Authority, Guest};
 use wasmtime::component::{HasData, Resource, ResourceTable, ResourceTableError};
 use wasmtime_wasi::WasiView;
 
@@ -52,16 +52,15 @@ impl View<'_> {
 
     /// The key-value store a guest asks for.
     pub(super) fn kv(&self, name: &str) -> Result<Granted, KvError> {
-        kv(self.0, name)
+        kv(self.0.authority(), name)
     }
 }
 
 /// The key-value store a guest asks for.
-pub(super) fn kv(guest: &Guest, name: &str) -> Result<Granted, KvError> {
+pub(super) fn kv(authority: &Authority, name: &str) -> Result<Granted, KvError> {
     if name.len() > NAME_BYTES {
         return Err(KvError::no_such_store(name));
     }
-    let authority = guest.authority();
     let unnamed = matches!(name, "" | "default") && !authority.grants.kv.contains_key(name);
     match authority.only_kv().filter(|_| unnamed) {
         Some(store) => Ok(store.clone()),

@@ -3,14 +3,18 @@
 //!
 //!   GET|PUT|DELETE /kv/STORE/KEY    GET /keys/STORE    GET /var/NAME    GET /count/STORE/KEY
 //!   POST /sqlite/DATABASE           the body is a statement; answers its columns and rows, one line each
+//!   POST /session/DATABASE          the same on one connection for each line of the body; `error` before what failed
+//!   POST /sessions/DATABASE         the body on each of two connections   POST /redis-many?ADDRESS    opens until it is refused
 //!   POST /redis?ADDRESS             lines `set K V`, `get K`, `incr K`, `publish C P`, `sadd K V`, `smembers K`, `del K`
-//!   POST /pg?ADDRESS                the body is a statement
+//!   POST /pg?ADDRESS                each line of the body is a statement; by `spin:postgres@3.0.0`
+//!   POST /pg2?ADDRESS               the same by `fermyon:spin/postgres@2.0.0`
+//!   POST /mysql?ADDRESS   POST /mqtt?ADDRESS   POST /llm   GET /embeddings     the same of what needs a server or a model
 use anyhow::{Result, anyhow};
 use spin_sdk::{
     http::{IntoResponse, Method, Request, Response},
     http_component,
     key_value::Store,
-    pg3, redis,
+    llm, mqtt, mysql, pg, pg3, redis,
     sqlite::{self, Value},
     variables,
 };
@@ -42,7 +46,8 @@ fn answer(request: &Request) -> Result<Option<Vec<u8>>> {
         }
         ["count", store, key] => {
             let store = Store::open(store)?;
-            let before = store.get(key)?.and_then(|text| String::from_utf8(text).ok()?.parse::<u64>().ok()).unwrap_or(0);
+            let before =
+                store.get(key)?.and_then(|text| String::from_utf8(text).ok()?.parse::<u64>().ok()).unwrap_or(0);
             store.set(key, (before + 1).to_string().as_bytes())?;
             Ok(Some(format!("{}\n", before + 1).into_bytes()))
         }
@@ -50,19 +55,27 @@ fn answer(request: &Request) -> Result<Option<Vec<u8>>> {
         ["var", name] => Ok(Some(format!("{}\n", variables::get(name)?).into_bytes())),
         ["sqlite", database] => {
             let connection = sqlite::Connection::open(database)?;
-            let result = connection.execute(&body, &[])?;
-            let mut out = vec![result.columns.join(" ")];
-            for row in &result.rows {
-                let cells = row.values.iter().map(|value| match value {
-                    Value::Integer(number) => number.to_string(),
-                    Value::Real(number) => number.to_string(),
-                    Value::Text(text) => text.clone(),
-                    Value::Blob(bytes) => format!("{bytes:?}"),
-                    Value::Null => "null".to_owned(),
-                });
-                out.push(cells.collect::<Vec<_>>().join(" "));
+            Ok(Some(lines(told(connection.execute(&body, &[])?))))
+        }
+        ["session", database] => {
+            let connection = sqlite::Connection::open(database)?;
+            let said = body.lines().flat_map(|statement| match connection.execute(statement, &[]) {
+                Ok(result) => told(result),
+                Err(error) => vec![format!("error {error}")],
+            });
+            Ok(Some(lines(said.collect())))
+        }
+        ["sessions", database] => {
+            let (one, other) = (sqlite::Connection::open(database)?, sqlite::Connection::open(database)?);
+            one.execute(&body, &[])?;
+            other.execute(&body, &[])?;
+            Ok(Some(Vec::new()))
+        }
+        ["redis-many"] => {
+            let mut open = Vec::new();
+            loop {
+                open.push(redis::Connection::open(request.query()).map_err(|error| anyhow!("{error:?}"))?);
             }
-            Ok(Some(lines(out)))
         }
         ["redis"] => {
             let connection = redis::Connection::open(request.query()).map_err(|error| anyhow!("{error:?}"))?;
@@ -82,8 +95,10 @@ fn answer(request: &Request) -> Result<Option<Vec<u8>>> {
                     ["smembers", key] => connection.smembers(key).map(|members| members.join(" ")),
                     ["del", key] => connection.del(&[key.to_string()]).map(|n| n.to_string()),
                     ["execute", command, arguments @ ..] => {
-                        let arguments: Vec<_> =
-                            arguments.iter().map(|word| redis::RedisParameter::Binary(word.as_bytes().to_vec())).collect();
+                        let arguments: Vec<_> = arguments
+                            .iter()
+                            .map(|word| redis::RedisParameter::Binary(word.as_bytes().to_vec()))
+                            .collect();
                         connection.execute(command, &arguments).map(|results| format!("{results:?}"))
                     }
                     _ => return Err(anyhow!("cannot read `{line}`")),
@@ -94,15 +109,65 @@ fn answer(request: &Request) -> Result<Option<Vec<u8>>> {
         }
         ["pg"] => {
             let connection = pg3::Connection::open(request.query())?;
-            let result = connection.query(&body, &[])?;
-            let mut out = vec![result.columns.iter().map(|column| column.name.clone()).collect::<Vec<_>>().join(" ")];
-            for row in &result.rows {
-                out.push(row.iter().map(|value| format!("{value:?}")).collect::<Vec<_>>().join(" "));
-            }
-            Ok(Some(lines(out)))
+            let said = body.lines().flat_map(|statement| match connection.query(statement, &[]) {
+                Ok(result) => {
+                    let names = result.columns.iter().map(|column| format!("{}:{:?}", column.name, column.data_type));
+                    table(names, result.rows)
+                }
+                Err(error) => vec![format!("error {error:?}")],
+            });
+            Ok(Some(lines(said.collect())))
+        }
+        ["pg2"] => {
+            let connection = pg::Connection::open(request.query())?;
+            let said = body.lines().flat_map(|statement| match connection.query(statement, &[]) {
+                Ok(result) => {
+                    let names = result.columns.iter().map(|column| format!("{}:{:?}", column.name, column.data_type));
+                    table(names, result.rows)
+                }
+                Err(error) => vec![format!("error {error:?}")],
+            });
+            Ok(Some(lines(said.collect())))
+        }
+        ["mysql"] => {
+            let connection = mysql::Connection::open(request.query())?;
+            connection.execute(&body, &[])?;
+            Ok(Some(Vec::new()))
+        }
+        ["mqtt"] => {
+            let connection = mqtt::Connection::open(request.query(), "user", "password", 30)?;
+            connection.publish("topic", &body.into_bytes(), mqtt::Qos::AtLeastOnce)?;
+            Ok(Some(Vec::new()))
+        }
+        ["llm"] => Ok(Some(llm::infer(llm::InferencingModel::Llama2Chat, &body)?.text.into_bytes())),
+        ["embeddings"] => {
+            let all = llm::generate_embeddings(llm::EmbeddingModel::AllMiniLmL6V2, &["apple".to_owned()])?;
+            Ok(Some(format!("{}\n", all.embeddings.len()).into_bytes()))
         }
         _ => Ok(None),
     }
+}
+
+/// The names of the columns and the rows.
+fn told(result: sqlite::QueryResult) -> Vec<String> {
+    let mut out = vec![result.columns.join(" ")];
+    for row in &result.rows {
+        let cells = row.values.iter().map(|value| match value {
+            Value::Integer(number) => number.to_string(),
+            Value::Real(number) => number.to_string(),
+            Value::Text(text) => text.clone(),
+            Value::Blob(bytes) => format!("{bytes:?}"),
+            Value::Null => "null".to_owned(),
+        });
+        out.push(cells.collect::<Vec<_>>().join(" "));
+    }
+    out
+}
+
+fn table(names: impl Iterator<Item = String>, rows: Vec<Vec<impl std::fmt::Debug>>) -> Vec<String> {
+    let mut out = vec![names.collect::<Vec<_>>().join(" ")];
+    out.extend(rows.iter().map(|row| row.iter().map(|value| format!("{value:?}")).collect::<Vec<_>>().join(" ")));
+    out
 }
 
 fn lines(all: Vec<String>) -> Vec<u8> {

@@ -2,13 +2,16 @@
 //!
 //!   GET|PUT|DELETE /kv/STORE/KEY    GET /keys/STORE    GET /var/NAME    GET /count/STORE/KEY
 //!   POST /sqlite/DATABASE           the body is a statement; answers its columns and rows, one line each
+//!   POST /session/DATABASE          the same on one connection for each line of the body; `error` before what failed
+//!   POST /sessions/DATABASE         the body on each of two connections   POST /redis-many?ADDRESS    opens until it is refused
 //!   POST /redis?ADDRESS             lines `set K V`, `get K`, `incr K`, `publish C P`, `sadd K V`, `smembers K`, `del K`
-//!   POST /pg?ADDRESS                the body is a statement
+//!   POST /pg?ADDRESS                each line of the body is a statement; by `spin:postgres@4.2.0`
+//!   POST /mysql?ADDRESS   POST /mqtt?ADDRESS   POST /llm   GET /embeddings     the same of what needs a server or a model
 use spin_sdk::{
     http::{IntoResponse, Method, Request, Response, body::IncomingBodyExt},
     http_service,
     key_value::Store,
-    pg, redis,
+    llm, mqtt, mysql, pg, redis,
     sqlite::{self, Value},
     variables,
 };
@@ -60,19 +63,32 @@ async fn answer(method: &Method, uri: &spin_sdk::http::Uri, body: &[u8]) -> Answ
         ["sqlite", database] => {
             let said = |error: sqlite::Error| format!("{error:?}");
             let connection = sqlite::Connection::open(database).await.map_err(said)?;
-            let result = connection.execute(text, Vec::<Value>::new()).await.map_err(said)?;
-            let mut out = vec![result.columns().join(" ")];
-            for row in result.collect().await.map_err(said)? {
-                let cells = row.values.iter().map(|value| match value {
-                    Value::Integer(number) => number.to_string(),
-                    Value::Real(number) => number.to_string(),
-                    Value::Text(text) => text.clone(),
-                    Value::Blob(bytes) => format!("{bytes:?}"),
-                    Value::Null => "null".to_owned(),
-                });
-                out.push(cells.collect::<Vec<_>>().join(" "));
+            Ok(Some(lines(told(&connection, text).await.map_err(said)?)))
+        }
+        ["session", database] => {
+            let connection = sqlite::Connection::open(database).await.map_err(|error| format!("{error:?}"))?;
+            let mut out = Vec::new();
+            for statement in text.lines() {
+                match told(&connection, statement.to_owned()).await {
+                    Ok(rows) => out.extend(rows),
+                    Err(error) => out.push(format!("error {error:?}")),
+                }
             }
             Ok(Some(lines(out)))
+        }
+        ["sessions", database] => {
+            let said = |error: sqlite::Error| format!("{error:?}");
+            let one = sqlite::Connection::open(database).await.map_err(said)?;
+            let other = sqlite::Connection::open(database).await.map_err(said)?;
+            told(&one, text.clone()).await.map_err(said)?;
+            told(&other, text).await.map_err(said)?;
+            Ok(Some(Vec::new()))
+        }
+        ["redis-many"] => {
+            let (address, mut open) = (uri.query().unwrap_or_default(), Vec::new());
+            loop {
+                open.push(redis::Connection::open(address).await.map_err(|error| format!("{error:?}"))?);
+            }
         }
         ["redis"] => {
             let connection = redis::Connection::open(uri.query().unwrap_or_default());
@@ -99,19 +115,69 @@ async fn answer(method: &Method, uri: &spin_sdk::http::Uri, body: &[u8]) -> Answ
             Ok(Some(lines(out)))
         }
         ["pg"] => {
-            let said = |error: pg::Error| format!("{error:?}");
-            let connection = pg::Connection::open(uri.query().unwrap_or_default()).await.map_err(said)?;
-            let result = connection.query(text, &[]).await.map_err(said)?;
-            let names: Vec<_> = result.columns().iter().map(|column| column.name.clone()).collect();
-            let mut out = vec![names.join(" ")];
-            for row in result.collect().await.map_err(said)? {
-                let cells = (0..names.len()).map(|index| format!("{:?}", row[index]));
-                out.push(cells.collect::<Vec<_>>().join(" "));
+            let connection = pg::Connection::open(uri.query().unwrap_or_default());
+            let connection = connection.await.map_err(|error| format!("{error:?}"))?;
+            let mut out = Vec::new();
+            for statement in text.lines() {
+                match table(&connection, statement.to_owned()).await {
+                    Ok(rows) => out.extend(rows),
+                    Err(error) => out.push(format!("error {error:?}")),
+                }
             }
             Ok(Some(lines(out)))
         }
+        ["mysql"] => {
+            let said = |error: mysql::Error| format!("{error:?}");
+            let connection = mysql::Connection::open(uri.query().unwrap_or_default()).await;
+            connection.map_err(|error| format!("{error:?}"))?.execute(text, Vec::new()).await.map_err(said)?;
+            Ok(Some(Vec::new()))
+        }
+        ["mqtt"] => {
+            let said = |error: mqtt::Error| format!("{error:?}");
+            let address = uri.query().unwrap_or_default();
+            let connection = mqtt::Connection::open(address, "user", "password", 30).await.map_err(said)?;
+            connection.publish("topic", body.to_vec(), mqtt::Qos::AtLeastOnce).await.map_err(said)?;
+            Ok(Some(Vec::new()))
+        }
+        ["llm"] => {
+            let said = llm::infer(llm::InferencingModel::Llama2Chat, &text).map_err(|error| format!("{error:?}"))?;
+            Ok(Some(said.text.into_bytes()))
+        }
+        ["embeddings"] => {
+            let all = llm::generate_embeddings(llm::EmbeddingModel::AllMiniLmL6V2, &["apple".to_owned()]);
+            Ok(Some(format!("{}\n", all.map_err(|error| format!("{error:?}"))?.embeddings.len()).into_bytes()))
+        }
         _ => Ok(None),
     }
+}
+
+/// The names of the columns and the rows of a statement of SQLite.
+async fn told(connection: &sqlite::Connection, statement: String) -> Result<Vec<String>, sqlite::Error> {
+    let result = connection.execute(statement, Vec::<Value>::new()).await?;
+    let mut out = vec![result.columns().join(" ")];
+    for row in result.collect().await? {
+        let cells = row.values.iter().map(|value| match value {
+            Value::Integer(number) => number.to_string(),
+            Value::Real(number) => number.to_string(),
+            Value::Text(text) => text.clone(),
+            Value::Blob(bytes) => format!("{bytes:?}"),
+            Value::Null => "null".to_owned(),
+        });
+        out.push(cells.collect::<Vec<_>>().join(" "));
+    }
+    Ok(out)
+}
+
+/// The names and kinds of the columns, and the rows, of a statement of PostgreSQL.
+async fn table(connection: &pg::Connection, statement: String) -> Result<Vec<String>, pg::Error> {
+    let result = connection.query(statement, &[]).await?;
+    let names: Vec<_> = result.columns().iter().map(|one| format!("{}:{:?}", one.name, one.data_type)).collect();
+    let mut out = vec![names.join(" ")];
+    for row in result.collect().await? {
+        let cells = (0..names.len()).map(|index| format!("{:?}", row[index]));
+        out.push(cells.collect::<Vec<_>>().join(" "));
+    }
+    Ok(out)
 }
 
 fn lines(all: Vec<String>) -> Vec<u8> {

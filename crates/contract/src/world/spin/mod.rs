@@ -5,7 +5,7 @@
 //!
 //! A store is found by its label, `default` being the only granted one; a variable is a `config` value or a secret of that
 //! name. An SDK imports whole worlds whether the guest uses them or not: what is not granted answers with the interface's own
-//! error. `redis`, `mysql`, `mqtt` and `llm` are left to the runtime's stubs for what this host does not provide.
+//! error. `redis` is a granted store or bus by its name; `mysql`, `mqtt` and `llm` have nothing behind them and say so.
 
 use samara_runtime::Guest;
 use wasmtime::component::Linker;
@@ -13,9 +13,14 @@ use wasmtime::component::Linker;
 mod http;
 mod key_value;
 mod postgres;
+mod redis;
+mod refused;
+mod server;
 mod sqlite;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod transaction_tests;
 mod variables;
 
 /// Links them; those with async functions only where the engine can run these.
@@ -23,6 +28,8 @@ pub(super) fn link(linker: &mut Linker<Guest>, concurrency: bool) -> wasmtime::R
     http::link(linker)?;
     key_value::link(linker, concurrency)?;
     postgres::link(linker, concurrency)?;
+    redis::link(linker, concurrency)?;
+    refused::link(linker, concurrency)?;
     sqlite::link(linker, concurrency)?;
     variables::link(linker, concurrency)
 }

@@ -1,15 +1,19 @@
 //! Spin's `sqlite`, in its three generations, over the databases of the workload's `sql` grant that are SQLite's.
 //!
-//! A guest's connection is the granted store: statements of one connection may run on several of ours, each a transaction of
-//! its own, so that `BEGIN` in one statement and `COMMIT` in another is refused by the store. The row number and the count of
-//! changes that the third generation asks for are those of the connection's last statement.
+//! A guest's connection is a [`Session`] of the granted store: statements outside of a transaction may run on several of ours,
+//! each a transaction of its own, and those between `BEGIN` and `COMMIT` on one. A connection that is dropped, or a guest that
+//! ends, in a transaction rolls back; how many are open, and for how long, the store bounds. Statements of one connection run
+//! one after the other. What the third generation asks of the last row number and of the changes is the session's.
+
+use std::sync::Arc;
 
 use samara_bindings::{spin1, spin2, spin3};
 use samara_capability::{
     Denial,
-    sql::{Dialect, Done, Granted, Sql, SqlError, Statement, Value},
+    sql::{Answer, Dialect, Session, Sql, SqlError, Statement, Value},
 };
 use samara_runtime::Guest;
+use tokio::sync::Mutex;
 use wasmtime::component::{Accessor, FutureReader, Linker, Resource, StreamReader};
 
 use crate::world::view::{NAME_BYTES, View, Views, view};
@@ -22,24 +26,14 @@ pub(super) fn link(linker: &mut Linker<Guest>, concurrency: bool) -> wasmtime::R
     spin2::sqlite::add_to_linker::<_, Views>(linker, view)
 }
 
-/// Our side of a guest's connection.
-struct Connection {
-    database: Granted,
-    last: Done,
-}
+/// Our side of a guest's connection; whoever runs a statement holds it.
+type Connection = Arc<Mutex<Session>>;
 
 /// Why a connection is not opened.
 enum Refused {
     NoSuchDatabase,
     AccessDenied,
     Failed(String),
-}
-
-/// What a statement answered, whole.
-struct Answer {
-    columns: Vec<String>,
-    rows: Vec<Vec<Value>>,
-    done: Done,
 }
 
 impl View<'_> {
@@ -61,26 +55,21 @@ impl View<'_> {
                 "database `{name}` is not SQLite's; its store names another provider"
             )));
         }
-        let connection = Connection { database, last: Done::default() };
+        let connection = Connection::new(Mutex::new(Session::new(database)));
         self.keep(connection).map_err(|full| Refused::Failed(full.to_string()))
     }
 
-    fn database(&mut self, connection: u32) -> wasmtime::Result<Granted> {
-        Ok(self.find::<Connection>(connection)?.database.clone())
-    }
-
-    fn remember(&mut self, connection: u32, done: Done) -> wasmtime::Result<()> {
-        let last = &mut self.find::<Connection>(connection)?.last;
-        *last = Done { last_insert_id: done.last_insert_id.or(last.last_insert_id), ..done };
-        Ok(())
+    fn session(&mut self, connection: u32) -> wasmtime::Result<Connection> {
+        Ok(Arc::clone(self.find::<Connection>(connection)?))
     }
 }
 
-async fn run(database: &Granted, text: String, parameters: Vec<Value>) -> Result<Answer, SqlError> {
-    let rows = database.query(Statement { text, parameters }, database.terms()).await?;
-    let columns = rows.columns().iter().map(|column| column.name.to_string()).collect();
-    let (rows, done) = rows.collect().await?;
-    Ok(Answer { columns, rows, done })
+async fn run(session: &Connection, text: String, parameters: Vec<Value>) -> Result<Answer, SqlError> {
+    session.lock().await.run(Statement { text, parameters }).await
+}
+
+fn names(answer: &Answer) -> Vec<String> {
+    answer.columns.iter().map(|column| column.name.to_string()).collect()
 }
 
 /// The generations differ in the path of their types only.
@@ -149,10 +138,10 @@ impl spin1::sqlite::Host for View<'_> {
         parameters: Vec<spin1::sqlite::Value>,
     ) -> wasmtime::Result<Result<spin1::sqlite::QueryResult, spin1::sqlite::Error>> {
         // The first generation has no resources, so that a guest can name any number.
-        let Ok(database) = self.database(connection) else { return Ok(Err(spin1::sqlite::Error::InvalidConnection)) };
-        let answer = run(&database, statement, to_us1(parameters)).await;
+        let Ok(session) = self.session(connection) else { return Ok(Err(spin1::sqlite::Error::InvalidConnection)) };
+        let answer = run(&session, statement, to_us1(parameters)).await;
         let told = |answer: Answer| spin1::sqlite::QueryResult {
-            columns: answer.columns,
+            columns: names(&answer),
             rows: answer.rows.into_iter().map(row1).collect(),
         };
         Ok(answer.map(told).map_err(error1))
@@ -181,10 +170,10 @@ impl spin2::sqlite::HostConnection for View<'_> {
         statement: String,
         parameters: Vec<spin2::sqlite::Value>,
     ) -> wasmtime::Result<Result<spin2::sqlite::QueryResult, spin2::sqlite::Error>> {
-        let database = self.database(connection.rep())?;
-        let answer = run(&database, statement, to_us2(parameters)).await;
+        let session = self.session(connection.rep())?;
+        let answer = run(&session, statement, to_us2(parameters)).await;
         let told = |answer: Answer| spin2::sqlite::QueryResult {
-            columns: answer.columns,
+            columns: names(&answer),
             rows: answer.rows.into_iter().map(row2).collect(),
         };
         Ok(answer.map(told).map_err(error2))
@@ -211,23 +200,21 @@ impl spin3::sqlite::HostConnection for View<'_> {
         statement: String,
         parameters: Vec<spin3::sqlite::Value>,
     ) -> wasmtime::Result<Result<spin3::sqlite::QueryResult, spin3::sqlite::Error>> {
-        let database = self.database(connection.rep())?;
-        match run(&database, statement, to_us3(parameters)).await {
-            Ok(answer) => {
-                self.remember(connection.rep(), answer.done)?;
-                let rows = answer.rows.into_iter().map(row3).collect();
-                Ok(Ok(spin3::sqlite::QueryResult { columns: answer.columns, rows }))
-            }
-            Err(error) => Ok(Err(error3(error))),
-        }
+        let session = self.session(connection.rep())?;
+        let answer = run(&session, statement, to_us3(parameters)).await;
+        let told = |answer: Answer| spin3::sqlite::QueryResult {
+            columns: names(&answer),
+            rows: answer.rows.into_iter().map(row3).collect(),
+        };
+        Ok(answer.map(told).map_err(error3))
     }
 
     async fn last_insert_rowid(&mut self, connection: Resource<spin3::sqlite::Connection>) -> wasmtime::Result<i64> {
-        Ok(self.find::<Connection>(connection.rep())?.last.last_insert_id.unwrap_or(0))
+        Ok(self.session(connection.rep())?.lock().await.last_insert_id())
     }
 
     async fn changes(&mut self, connection: Resource<spin3::sqlite::Connection>) -> wasmtime::Result<u64> {
-        Ok(self.find::<Connection>(connection.rep())?.last.affected)
+        Ok(self.session(connection.rep())?.lock().await.changes())
     }
 
     async fn drop(&mut self, connection: Resource<spin3::sqlite::Connection>) -> wasmtime::Result<()> {
@@ -255,17 +242,17 @@ impl<U> spin3::sqlite::HostConnectionWithStore<U> for Views {
             spin3::sqlite::Error,
         >,
     > {
-        let database = accessor.with(|mut access| access.get().database(connection.rep()))?;
-        let answer = match run(&database, statement, to_us3(parameters)).await {
+        let session = accessor.with(|mut access| access.get().session(connection.rep()))?;
+        let answer = match run(&session, statement, to_us3(parameters)).await {
             Ok(answer) => answer,
             Err(error) => return Ok(Err(error3(error))),
         };
         accessor.with(|mut access| {
-            access.get().remember(connection.rep(), answer.done)?;
+            let columns = names(&answer);
             let rows: Vec<_> = answer.rows.into_iter().map(row3).collect();
             let rows = StreamReader::new(&mut access, rows)?;
             let end = FutureReader::new(&mut access, async { wasmtime::error::Ok(Ok(())) })?;
-            Ok(Ok((answer.columns, rows, end)))
+            Ok(Ok((columns, rows, end)))
         })
     }
 
@@ -273,14 +260,15 @@ impl<U> spin3::sqlite::HostConnectionWithStore<U> for Views {
         accessor: &Accessor<U, Self>,
         connection: Resource<spin3::sqlite::Connection>,
     ) -> wasmtime::Result<i64> {
-        accessor
-            .with(|mut access| Ok(access.get().find::<Connection>(connection.rep())?.last.last_insert_id.unwrap_or(0)))
+        let session = accessor.with(|mut access| access.get().session(connection.rep()))?;
+        Ok(session.lock().await.last_insert_id())
     }
 
     async fn changes_async(
         accessor: &Accessor<U, Self>,
         connection: Resource<spin3::sqlite::Connection>,
     ) -> wasmtime::Result<u64> {
-        accessor.with(|mut access| Ok(access.get().find::<Connection>(connection.rep())?.last.affected))
+        let session = accessor.with(|mut access| access.get().session(connection.rep()))?;
+        Ok(session.lock().await.changes())
     }
 }

@@ -1,26 +1,28 @@
 //! Components built with the Spin SDK 3 (a core module that becomes a component, `fermyon:spin@2.0.0`) and 7 (async,
 //! `spin:*@3.0.0`), beside each other on one store.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use http_body_util::BodyExt as _;
 use samara_capability::{
+    Unrecorded,
     kv::{NoWorkloads, Store, open},
+    messaging::{self, Messaging as _, Subscription},
     sql,
 };
-use samara_model::{Capability, KvGrant, KvOperation, Shape, SqlGrant, Tenant, full};
+use samara_model::{Capability, KvGrant, KvOperation, Limits, MessagingGrant, Shape, SqlGrant, Tenant, full};
 use samara_runtime::{Definition, Workload};
 
 use crate::testing::{get, http, load, request};
 
-const KITS: [&str; 2] = ["wasi_http/spin3-kit", "wasi_http/spin7-kit"];
+pub(super) const KITS: [&str; 2] = ["wasi_http/spin3-kit", "wasi_http/spin7-kit"];
 
 async fn store(name: &str) -> Store {
     let backend = open("memory:", &Default::default(), &NoWorkloads).await.unwrap();
     Store::new(name, &Tenant::default(), backend).await.unwrap()
 }
 
-async fn kit(guest: &str, change: impl FnOnce(&mut Definition)) -> Arc<Workload> {
+pub(super) async fn kit(guest: &str, change: impl FnOnce(&mut Definition)) -> Arc<Workload> {
     load(guest, Shape::Http, change).await
 }
 
@@ -124,5 +126,149 @@ async fn both_generations_ask_one_sqlite_database() {
         let answer = http(&bare, request("POST", "/sqlite/orders", full("SELECT 1"))).await.unwrap();
         assert_eq!(answer.status(), 500, "{guest}");
         assert_eq!(bare.authority().denials()[0].0.grant, "sql = [\"orders\"]", "{guest}");
+    }
+}
+
+/// `POST`s a body: the status and the answer.
+pub(super) async fn post(workload: &Arc<Workload>, path: &str, body: &str) -> String {
+    let response = http(workload, request("POST", path, full(body.to_owned()))).await.unwrap();
+    let status = response.status().as_u16();
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    format!("{status} {}", String::from_utf8_lossy(&body).trim())
+}
+
+fn grants(workload: &Workload) -> Vec<String> {
+    workload.authority().denials().into_iter().map(|(denial, _)| denial.grant).collect()
+}
+
+fn patterns(list: &[&str]) -> Vec<samara_model::SubjectPattern> {
+    list.iter().map(|pattern| pattern.parse().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn redis_is_a_granted_store_and_a_granted_bus() {
+    let (carts, bus) = (store("carts").await, messaging::open("memory:", &Default::default()).await.unwrap());
+    let bus = messaging::Store::new("carts", &Tenant::default(), bus);
+    let listener = bus.grant(
+        MessagingGrant { publish: Vec::new(), subscribe: patterns(&["orders"]) },
+        &Limits::serve(),
+        Arc::new(Unrecorded),
+    );
+    let mut heard = listener.subscribe(Subscription::plain("orders".parse().unwrap(), 8)).await.unwrap();
+    for guest in KITS {
+        let kit = kit(guest, |definition| {
+            definition.stores.kv.insert("carts".into(), carts.clone());
+            definition.grants.kv.insert("carts".into(), KvGrant::default());
+            definition.stores.messaging.insert("carts".into(), bus.clone());
+            let publish = MessagingGrant { publish: patterns(&["orders"]), subscribe: Vec::new() };
+            definition.grants.messaging.insert("carts".into(), publish);
+        })
+        .await;
+        let commands = "set a apple\nget a\nget none\nincr n\nincr n\nincr a\ndel a\ndel a\ndel n";
+        let answer = post(&kit, "/redis?carts", commands).await;
+        assert_eq!(answer, "200 OK\napple\nnil\n1\n2\nerror Error::TypeError\n1\n0\n1", "{guest}");
+        assert_eq!(post(&kit, "/redis?default", "publish orders apple").await, "200 OK", "{guest}");
+        let message = tokio::time::timeout(Duration::from_secs(10), heard.next()).await.unwrap().unwrap();
+        assert_eq!(&message.message.body[..], b"apple", "{guest}");
+        let refused = post(&kit, "/redis?carts", "publish secrets x").await;
+        assert!(refused.starts_with("200 error") && refused.contains("on bus `carts`"), "{guest}: {refused}");
+        assert!(grants(&kit).iter().any(|grant| grant.contains("publish = [\"orders\", \"secrets\"]")), "{guest}");
+        for command in ["sadd s m", "smembers s"] {
+            let refused = post(&kit, "/redis?carts", command).await;
+            let named = command.split(' ').next().unwrap();
+            assert!(refused.starts_with("200 error") && refused.contains("unsupported"), "{guest}: {refused}");
+            assert!(refused.contains(&format!("no `{named}`")), "{guest}: {refused}");
+        }
+    }
+    let refused = post(&kit_with_carts(carts).await, "/redis?carts", "execute KEYS *").await;
+    assert!(refused.contains("no `execute`"), "{refused}");
+}
+
+/// The older kit, granted a key-value store.
+async fn kit_with_carts(carts: Store) -> Arc<Workload> {
+    kit(KITS[0], |definition| {
+        definition.stores.kv.insert("carts".into(), carts);
+        definition.grants.kv.insert("carts".into(), KvGrant::default());
+    })
+    .await
+}
+
+#[tokio::test]
+async fn an_address_is_the_store_of_that_server() {
+    for guest in KITS {
+        let server = store("redis-db-example-6379").await;
+        let kit = kit(guest, |definition| {
+            definition.stores.kv.insert("redis-db-example-6379".into(), server);
+            definition.grants.kv.insert("redis-db-example-6379".into(), KvGrant::default());
+        })
+        .await;
+        let answer = post(&kit, "/redis?redis://user:hunter2@db.example:6379/1", "incr n").await;
+        assert_eq!(answer, "200 1", "{guest}");
+        assert!(post(&kit, "/redis?redis://other.example:6379", "incr n").await.starts_with("500 "), "{guest}");
+    }
+}
+
+#[tokio::test]
+async fn redis_without_a_grant_says_which_one_it_takes() {
+    for guest in KITS {
+        let bare = kit(guest, |_| {}).await;
+        for (address, said) in [
+            ("redis://user:hunter2@db.example:6379/0", "by its address"),
+            ("carts", "kv = [\\\"carts\\\"]"),
+            (&"x".repeat(64), "by its address"),
+        ] {
+            let answer = post(&bare, &format!("/redis?{address}"), "get a").await;
+            assert!(answer.starts_with("500 ") && answer.contains(said), "{guest}: {answer}");
+            assert!(!answer.contains("hunter2"), "{guest}: {answer}");
+        }
+        assert_eq!(grants(&bare), ["kv = [\"NAME\"]", "kv = [\"carts\"]"], "{guest}");
+    }
+    // A bus alone can be opened, and has no keys.
+    let bus = messaging::open("memory:", &Default::default()).await.unwrap();
+    let bus = messaging::Store::new("events", &Tenant::default(), bus);
+    for guest in KITS {
+        let kit = kit(guest, |definition| {
+            definition.stores.messaging.insert("events".into(), bus.clone());
+            let publish = MessagingGrant { publish: patterns(&[">"]), subscribe: Vec::new() };
+            definition.grants.messaging.insert("events".into(), publish);
+        })
+        .await;
+        let answer = post(&kit, "/redis?events", "publish orders apple\nget a").await;
+        assert!(answer.starts_with("200 OK\nerror ") && answer.contains("kv = [\\\"events\\\"]"), "{guest}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn connections_to_redis_are_handles_with_a_bound() {
+    let carts = store("carts").await;
+    for guest in KITS {
+        let kit = kit(guest, |definition| {
+            definition.stores.kv.insert("carts".into(), carts.clone());
+            definition.grants.kv.insert("carts".into(), KvGrant::default());
+            definition.limits.handles = 64;
+        })
+        .await;
+        // Whichever is met first: the table's bound or the engine's, which is the same number of other handles too.
+        let answer = get(&kit, "/redis-many?carts").await;
+        assert!(answer.contains("TooManyConnections") || answer == "fault guest", "{guest}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn what_has_no_provider_says_what_to_use_instead() {
+    for guest in KITS {
+        let bare = kit(guest, |_| {}).await;
+        for (path, said) in [
+            ("/mysql?mysql://root:hunter2@db.example/shop", "unsupported: this host has no provider of a MySQL server"),
+            ("/mqtt?mqtt://db.example:1883?client_id=1", "unsupported: this host has no provider of an MQTT broker"),
+            ("/llm", "unsupported: this host has no provider of a language model"),
+            ("/embeddings", "unsupported: this host has no provider of a language model"),
+        ] {
+            let answer = post(&bare, path, "select 1").await;
+            assert!(answer.starts_with("500 ") && answer.contains(said), "{guest} {path}: {answer}");
+            assert!(!answer.contains("hunter2"), "{guest} {path}: {answer}");
+        }
+        let expected = ["sql = [\"NAME\"]", "messaging = { publish = [\"SUBJECT\"] }", "http = [\"https://HOST\"]"];
+        assert_eq!(grants(&bare), expected, "{guest}");
     }
 }

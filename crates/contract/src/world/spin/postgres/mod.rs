@@ -1,19 +1,24 @@
 //! Spin's `postgres`, in its four revisions, over the databases of the workload's `sql` grant that are PostgreSQL's.
 //!
-//! Differs from the spec: what a guest opens is the name of a granted store, not the address of a server. The manifest has the
-//! address and the password, and a guest learns neither; whoever moves a Spin app here sets the variable that held the address
-//! to the store's name (`samara convert` does).
+//! Differs from the spec: what a guest opens is the name of a granted store, and an address stands for a name ([`server`]). The
+//! manifest has the address and the password, and a guest needs to know neither.
 //!
-//! A guest's connection is the store: each statement may run on another of its connections and is a transaction of its own.
+//! A guest's connection is a [`Session`] of the store: each statement may run on another of the store's connections and is a
+//! transaction of its own, but for those between `BEGIN` and `COMMIT`. One that is dropped in a transaction rolls it back.
+
+use std::sync::Arc;
 
 use samara_capability::{
     Denial,
-    sql::{Dialect, Done, Granted, Kind, Row, Rows, Sql, SqlError, Statement, Value},
+    sql::{Answer, Dialect, Granted, Kind, Row, Session, Sql, SqlError, Statement, Value},
 };
+use samara_model::Capability;
 use samara_runtime::Guest;
+use tokio::sync::Mutex;
 use wasmtime::component::Linker;
 
-use crate::world::view::{NAME_BYTES, View};
+use super::server;
+use crate::world::view::View;
 
 mod moment;
 mod release1;
@@ -26,59 +31,54 @@ pub(super) fn link(linker: &mut Linker<Guest>, concurrency: bool) -> wasmtime::R
     release4::link(linker, concurrency)
 }
 
-/// Our side of a guest's connection.
-struct Connection(Granted);
+/// Our side of a guest's connection; whoever runs a statement holds it.
+type Connection = Arc<Mutex<Session>>;
 
 /// The database a guest names.
 fn database(guest: &Guest, address: &str) -> Result<Granted, String> {
     let authority = guest.authority();
-    let shown: String = address.chars().take(NAME_BYTES).flat_map(char::escape_debug).collect();
-    if address.len() > NAME_BYTES || address.contains("://") {
-        // An address may hold a password: it is not repeated.
-        return Err(
-            "a guest opens a store by the name its manifest gives it, `sql = [\"NAME\"]`; the manifest has the \
-                    address and the password"
-                .to_owned(),
-        );
+    let refused = || server::refused(authority, Capability::Sql, "PostgreSQL");
+    let name = server::store_name(address).ok_or_else(refused)?;
+    if address.contains("://") && !authority.grants.sql.contains_key(&name) {
+        return Err(refused());
     }
-    let database = match authority.sql(address) {
+    let database = match authority.sql(&name) {
         Ok(database) => database.clone(),
         Err(Denial { what, grant, .. }) => return Err(format!("denied: {what}; `{grant}` would allow it")),
     };
     match database.dialect() {
         Dialect::Postgres => Ok(database),
-        Dialect::Sqlite => Err(format!("store `{shown}` is SQLite's, not PostgreSQL's")),
+        Dialect::Sqlite => Err(format!("store `{name}` is SQLite's, not PostgreSQL's")),
     }
+}
+
+/// A session of the database a guest names.
+fn session(guest: &Guest, address: &str) -> Result<Connection, String> {
+    Ok(Arc::new(Mutex::new(Session::new(database(guest, address)?))))
 }
 
 impl View<'_> {
     fn open_postgres(&mut self, address: &str) -> Result<u32, String> {
-        let database = database(self.0, address)?;
-        self.keep(Connection(database)).map_err(|full| full.to_string())
+        let connection = session(self.0, address)?;
+        self.keep(connection).map_err(|full| full.to_string())
     }
 
-    fn postgres(&mut self, connection: u32) -> wasmtime::Result<Granted> {
-        Ok(self.find::<Connection>(connection)?.0.clone())
+    fn postgres(&mut self, connection: u32) -> wasmtime::Result<Connection> {
+        Ok(Arc::clone(self.find::<Connection>(connection)?))
     }
-}
-
-async fn rows(database: &Granted, text: String, parameters: Vec<Value>) -> Result<Rows, SqlError> {
-    database.query(Statement { text, parameters }, database.terms()).await
 }
 
 async fn whole(
-    database: &Granted,
+    connection: &Connection,
     text: String,
     parameters: Vec<Value>,
 ) -> Result<(Vec<(String, Kind)>, Vec<Row>), SqlError> {
-    let rows = rows(database, text, parameters).await?;
-    let columns = rows.columns().iter().map(|column| (column.name.to_string(), column.kind.clone())).collect();
-    let (rows, Done { .. }) = rows.collect().await?;
-    Ok((columns, rows))
+    let Answer { columns, rows, .. } = connection.lock().await.run(Statement { text, parameters }).await?;
+    Ok((columns.into_iter().map(|column| (column.name.to_string(), column.kind)).collect(), rows))
 }
 
-async fn execute(database: &Granted, text: String, parameters: Vec<Value>) -> Result<u64, SqlError> {
-    Ok(database.execute(Statement { text, parameters }, database.terms()).await?.affected)
+async fn execute(connection: &Connection, text: String, parameters: Vec<Value>) -> Result<u64, SqlError> {
+    Ok(connection.lock().await.execute(Statement { text, parameters }).await?.affected)
 }
 
 /// The four kinds of error that the first revisions have.

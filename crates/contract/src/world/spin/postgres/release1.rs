@@ -6,7 +6,7 @@ use samara_capability::sql::{Kind, Row, SqlError, Value};
 use samara_runtime::Guest;
 use wasmtime::component::{Linker, Resource};
 
-use super::{Connection, database, execute, narrow, narrow_float, textual_error, whole};
+use super::{Connection, execute, narrow, narrow_float, session, textual_error, whole};
 use crate::world::view::{View, Views, view};
 
 pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
@@ -124,12 +124,12 @@ impl spin1::postgres::Host for View<'_> {
         statement: String,
         parameters: Vec<spin1::rdbms_types::ParameterValue>,
     ) -> wasmtime::Result<Result<spin1::rdbms_types::RowSet, spin1::postgres::PgError>> {
-        let (database, parameters) = match (database(self.0, &address), codec1::to_us(parameters)) {
+        let (session, parameters) = match (session(self.0, &address), codec1::to_us(parameters)) {
             (Err(refused), _) => return Ok(Err(spin1::postgres::PgError::ConnectionFailed(refused))),
             (_, Err(error)) => return Ok(Err(error1(error))),
-            (Ok(database), Ok(parameters)) => (database, parameters),
+            (Ok(session), Ok(parameters)) => (session, parameters),
         };
-        Ok(whole(&database, statement, parameters).await.map(codec1::to_them).map_err(error1))
+        Ok(whole(&session, statement, parameters).await.map(codec1::to_them).map_err(error1))
     }
 
     async fn execute(
@@ -138,12 +138,12 @@ impl spin1::postgres::Host for View<'_> {
         statement: String,
         parameters: Vec<spin1::rdbms_types::ParameterValue>,
     ) -> wasmtime::Result<Result<u64, spin1::postgres::PgError>> {
-        let (database, parameters) = match (database(self.0, &address), codec1::to_us(parameters)) {
+        let (session, parameters) = match (session(self.0, &address), codec1::to_us(parameters)) {
             (Err(refused), _) => return Ok(Err(spin1::postgres::PgError::ConnectionFailed(refused))),
             (_, Err(error)) => return Ok(Err(error1(error))),
-            (Ok(database), Ok(parameters)) => (database, parameters),
+            (Ok(session), Ok(parameters)) => (session, parameters),
         };
-        Ok(execute(&database, statement, parameters).await.map_err(error1))
+        Ok(execute(&session, statement, parameters).await.map_err(error1))
     }
 }
 
@@ -166,12 +166,12 @@ impl spin2::postgres::HostConnection for View<'_> {
         statement: String,
         parameters: Vec<spin2::rdbms_types::ParameterValue>,
     ) -> wasmtime::Result<Result<spin2::rdbms_types::RowSet, spin2::rdbms_types::Error>> {
-        let database = self.postgres(connection.rep())?;
+        let session = self.postgres(connection.rep())?;
         let parameters = match codec2::to_us(parameters) {
             Ok(parameters) => parameters,
             Err(error) => return Ok(Err(error2(error))),
         };
-        Ok(whole(&database, statement, parameters).await.map(codec2::to_them).map_err(error2))
+        Ok(whole(&session, statement, parameters).await.map(codec2::to_them).map_err(error2))
     }
 
     async fn execute(
@@ -180,12 +180,12 @@ impl spin2::postgres::HostConnection for View<'_> {
         statement: String,
         parameters: Vec<spin2::rdbms_types::ParameterValue>,
     ) -> wasmtime::Result<Result<u64, spin2::rdbms_types::Error>> {
-        let database = self.postgres(connection.rep())?;
+        let session = self.postgres(connection.rep())?;
         let parameters = match codec2::to_us(parameters) {
             Ok(parameters) => parameters,
             Err(error) => return Ok(Err(error2(error))),
         };
-        Ok(execute(&database, statement, parameters).await.map_err(error2))
+        Ok(execute(&session, statement, parameters).await.map_err(error2))
     }
 
     async fn drop(&mut self, connection: Resource<spin2::postgres::Connection>) -> wasmtime::Result<()> {

@@ -101,12 +101,12 @@ impl HostConnection for View<'_> {
         statement: String,
         parameters: Vec<ParameterValue>,
     ) -> wasmtime::Result<Result<RowSet, Error>> {
-        let database = self.postgres(connection.rep())?;
+        let session = self.postgres(connection.rep())?;
         let parameters = match to_us(parameters) {
             Ok(parameters) => parameters,
             Err(error) => return Ok(Err(error3(error))),
         };
-        Ok(whole(&database, statement, parameters).await.map(to_them).map_err(error3))
+        Ok(whole(&session, statement, parameters).await.map(to_them).map_err(error3))
     }
 
     async fn execute(
@@ -115,12 +115,12 @@ impl HostConnection for View<'_> {
         statement: String,
         parameters: Vec<ParameterValue>,
     ) -> wasmtime::Result<Result<u64, Error>> {
-        let database = self.postgres(connection.rep())?;
+        let session = self.postgres(connection.rep())?;
         let parameters = match to_us(parameters) {
             Ok(parameters) => parameters,
             Err(error) => return Ok(Err(error3(error))),
         };
-        Ok(execute(&database, statement, parameters).await.map_err(error3))
+        Ok(execute(&session, statement, parameters).await.map_err(error3))
     }
 
     async fn drop(&mut self, connection: Resource<Theirs>) -> wasmtime::Result<()> {

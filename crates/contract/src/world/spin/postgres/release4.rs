@@ -277,12 +277,12 @@ impl HostConnection for View<'_> {
         statement: String,
         parameters: Vec<ParameterValue>,
     ) -> wasmtime::Result<Result<RowSet, Error>> {
-        let database = self.postgres(connection.rep())?;
+        let session = self.postgres(connection.rep())?;
         let parameters = match to_us(parameters) {
             Ok(parameters) => parameters,
             Err(error) => return Ok(Err(error4(error))),
         };
-        let answer = whole(&database, statement, parameters).await;
+        let answer = whole(&session, statement, parameters).await;
         let told = |(columns, rows): (_, Vec<Row>)| {
             let (kinds, columns) = described(columns);
             RowSet { columns, rows: rows.into_iter().map(|row| told_row(row, &kinds)).collect() }
@@ -296,12 +296,12 @@ impl HostConnection for View<'_> {
         statement: String,
         parameters: Vec<ParameterValue>,
     ) -> wasmtime::Result<Result<u64, Error>> {
-        let database = self.postgres(connection.rep())?;
+        let session = self.postgres(connection.rep())?;
         let parameters = match to_us(parameters) {
             Ok(parameters) => parameters,
             Err(error) => return Ok(Err(error4(error))),
         };
-        Ok(execute(&database, statement, parameters).await.map_err(error4))
+        Ok(execute(&session, statement, parameters).await.map_err(error4))
     }
 
     async fn drop(&mut self, connection: Resource<Theirs>) -> wasmtime::Result<()> {
@@ -326,12 +326,12 @@ impl<U> HostConnectionWithStore<U> for Views {
         statement: String,
         parameters: Vec<ParameterValue>,
     ) -> wasmtime::Result<Result<Streamed, Error>> {
-        let database = accessor.with(|mut access| access.get().postgres(connection.rep()))?;
+        let session = accessor.with(|mut access| access.get().postgres(connection.rep()))?;
         let parameters = match to_us(parameters) {
             Ok(parameters) => parameters,
             Err(error) => return Ok(Err(error4(error))),
         };
-        let (columns, rows) = match whole(&database, statement, parameters).await {
+        let (columns, rows) = match whole(&session, statement, parameters).await {
             Ok(answer) => answer,
             Err(error) => return Ok(Err(error4(error))),
         };
@@ -350,11 +350,11 @@ impl<U> HostConnectionWithStore<U> for Views {
         statement: String,
         parameters: Vec<ParameterValue>,
     ) -> wasmtime::Result<Result<u64, Error>> {
-        let database = accessor.with(|mut access| access.get().postgres(connection.rep()))?;
+        let session = accessor.with(|mut access| access.get().postgres(connection.rep()))?;
         let parameters = match to_us(parameters) {
             Ok(parameters) => parameters,
             Err(error) => return Ok(Err(error4(error))),
         };
-        Ok(execute(&database, statement, parameters).await.map_err(error4))
+        Ok(execute(&session, statement, parameters).await.map_err(error4))
     }
 }
