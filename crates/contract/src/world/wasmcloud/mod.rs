@@ -8,11 +8,13 @@ use wasmtime::component::Linker;
 
 mod bus;
 mod messaging;
+mod postgres;
 mod secrets;
 
 /// Links them; those with async functions only where the engine can run these.
 pub(super) fn link(linker: &mut Linker<Guest>, concurrency: bool) -> wasmtime::Result<()> {
     bus::link(linker)?;
     messaging::link(linker, concurrency)?;
+    postgres::link(linker)?;
     secrets::link(linker, concurrency)
 }
