@@ -4,7 +4,8 @@
 //! commits those that have come meanwhile together, so that they share what it costs to reach the disk. [`tables`] is what
 //! is in the file.
 //!
-//! The library blocks, so its reads run on blocking threads, [`READERS`] at once. One process has the file; the folder it is
+//! The library blocks, so its reads run on blocking threads: [`READERS`] at once of single keys ([`reader`]), and as many of
+//! everything else. One process has the file; the folder it is
 //! in is made if it is not there. Settings: `cache` (memory for pages, by default [`CACHE_BYTES`]) and `timeout`.
 
 use std::{
@@ -25,11 +26,13 @@ use super::{
     settings::{Settings, TIMEOUT},
 };
 
+mod reader;
 mod tables;
 #[cfg(test)]
 mod tests;
 mod writer;
 
+use reader::Reader;
 use tables::{Snapshot, Tables};
 use writer::Writer;
 
@@ -109,6 +112,7 @@ impl Medium for File {
 #[derive(Debug)]
 struct Embedded {
     writer: Writer,
+    reader: Arc<Reader>,
     readers: Arc<Semaphore>,
     timeout: Duration,
 }
@@ -122,7 +126,8 @@ impl Embedded {
                 Ok(Ok(database)) => {
                     let started = spawn_blocking(move || Writer::start(medium, database)).await;
                     let writer = started.map_err(|error| KvError::Backend(error.to_string()))??;
-                    return Ok(Self { writer, readers: Arc::new(Semaphore::new(READERS)), timeout });
+                    let reader = Reader::new(writer.shared().clone());
+                    return Ok(Self { writer, reader, readers: Arc::new(Semaphore::new(READERS)), timeout });
                 }
                 Ok(Err(DatabaseError::DatabaseAlreadyOpen)) if since.elapsed() < OPEN_WAIT => {
                     tokio::time::sleep(OPEN_RETRY).await;
@@ -145,7 +150,7 @@ impl Embedded {
         let reading = async {
             // The semaphore is never closed.
             let permit = self.readers.clone().acquire_owned().await;
-            let snapshot = self.writer.snapshot()?;
+            let snapshot = self.writer.shared().snapshot()?;
             let done = spawn_blocking(move || {
                 let _permit = permit;
                 work(&Snapshot::new(&snapshot)?)
@@ -200,13 +205,11 @@ fn failed(error: &redb::Error) -> KvError {
 #[async_trait]
 impl KeyValue for Embedded {
     async fn get(&self, key: &str) -> Result<Option<Bytes>, KvError> {
-        let key = key.to_owned();
-        self.read(move |snapshot| Ok(snapshot.get(&key)?.map(|entry| entry.value))).await
+        Ok(self.entry(key).await?.map(|entry| entry.value))
     }
 
     async fn entry(&self, key: &str) -> Result<Option<Entry>, KvError> {
-        let key = key.to_owned();
-        self.read(move |snapshot| snapshot.get(&key)).await
+        self.in_time(self.reader.entry(key)).await
     }
 
     async fn set_expiring(&self, key: &str, value: Bytes, ttl: Option<Duration>) -> Result<Option<u64>, KvError> {

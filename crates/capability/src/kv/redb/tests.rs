@@ -13,12 +13,13 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures::FutureExt as _;
 use parking_lot::Mutex;
 use redb::{Database, DatabaseError, StorageBackend};
 
 use super::{
     super::{KeyValue, KvError, NoWorkloads, open},
-    Embedded, Medium,
+    Embedded, Medium, READERS,
 };
 
 /// Bytes that the machine caches of a disk as one piece: a power cut keeps or loses each by itself.
@@ -289,6 +290,60 @@ async fn a_failed_sync_is_told_to_all_who_waited_and_costs_nothing_that_was_answ
     }
     // The store that failed may have answered from what it had in memory, before it is opened anew.
     eventually(async || store.get("answered").await == Ok(Some("20".into()))).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_readers_share_threads_and_each_sees_what_was_answered_before() {
+    let store = Arc::new(on(&Disk::new()).await.unwrap());
+    let mut tasks = tokio::task::JoinSet::new();
+    for task in 0..64_usize {
+        let store = store.clone();
+        tasks.spawn(async move {
+            for round in 0..40_usize {
+                let (key, value) = (format!("k{task}"), Bytes::from(format!("{task} {round}")));
+                store.set(&key, value.clone()).await.unwrap();
+                for _ in 0..5 {
+                    assert_eq!(store.get(&key).await, Ok(Some(value.clone())));
+                }
+                // Some give up half-way, and some ask for what is not there.
+                drop(store.get(&key).now_or_never());
+                assert_eq!(store.get("none").await, Ok(None));
+                assert!(store.reader.threads() <= READERS);
+            }
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.unwrap();
+    }
+    eventually(async || store.reader.threads() == 0).await;
+}
+
+#[test]
+fn a_runtime_that_ends_takes_no_reader_with_it() {
+    let disk = Disk::new();
+    let runtime = || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_all().max_blocking_threads(1).build().unwrap()
+    };
+    let (first, second) = (runtime(), runtime());
+    let store = first.block_on(on(&disk)).unwrap();
+    first.block_on(store.set("k", "v".into())).unwrap();
+    // Its only thread is taken, so that the one that is asked for is never started.
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    first.spawn_blocking(move || {
+        let _ = released.recv();
+    });
+    first.block_on(async { assert!(store.get("k").now_or_never().is_none()) });
+    first.shutdown_background();
+    let waiting = second.block_on(async {
+        let waiting = store.get("k");
+        tokio::pin!(waiting);
+        assert!(waiting.as_mut().now_or_never().is_none());
+        drop(release);
+        waiting.await
+    });
+    assert!(matches!(waiting, Err(KvError::Backend(_))), "{waiting:?}");
+    assert_eq!(second.block_on(store.get("k")), Ok(Some("v".into())));
 }
 
 #[tokio::test]

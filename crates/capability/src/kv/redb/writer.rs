@@ -61,11 +61,20 @@ struct Job {
 
 /// What readers and the writing thread share.
 #[derive(Debug)]
-struct Shared {
+pub(super) struct Shared {
     medium: Arc<dyn Medium>,
     /// `None` while it is opened anew. Locked for moments only.
     database: RwLock<Option<Database>>,
     hub: Hub,
+}
+
+impl Shared {
+    /// What is there now, for a reader. Does not wait for the disk.
+    pub(super) fn snapshot(&self) -> Result<ReadTransaction, KvError> {
+        let database = self.database.read();
+        let Some(database) = &*database else { return Err(failed(&redb::Error::DatabaseClosed)) };
+        database.begin_read().map_err(|error| failed(&error.into()))
+    }
 }
 
 /// The way to the writing thread; the thread ends, after its last job, with this.
@@ -93,11 +102,9 @@ impl Writer {
         &self.shared.hub
     }
 
-    /// What is there now, for a reader. Does not wait for the disk.
-    pub(super) fn snapshot(&self) -> Result<ReadTransaction, KvError> {
-        let database = self.shared.database.read();
-        let Some(database) = &*database else { return Err(failed(&redb::Error::DatabaseClosed)) };
-        database.begin_read().map_err(|error| failed(&error.into()))
+    /// What readers need of it.
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     /// Writes with the next group.
