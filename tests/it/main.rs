@@ -26,6 +26,7 @@ mod fit_matrix;
 mod golden;
 mod guest_stores;
 mod hostile;
+mod inside;
 mod origins;
 mod process;
 #[cfg(feature = "external-tests")]

@@ -32,9 +32,9 @@ pub use compile::Compile;
 pub use fault::{Fault, Limit, Severity};
 pub use grant::{
     AddressRule, BlobGrant, BlobOperation, Capability, DEFAULT_BUS, FsGrant, Grants, HeaderPiece, HeaderRule,
-    HeaderTemplate, HttpGrant, HttpPool, HttpTimeouts, KvGrant, KvOperation, MAX_HTTP_RETRIES, MAX_SUBJECT_BYTES,
-    MAX_SUBJECT_WORDS, MessagingGrant, NetGrant, OriginRule, ParseGrantError, SecretsGrant, SqlGrant, SqlOperation,
-    SubjectPattern, ValueSource, check_added_header, check_subject,
+    HeaderTemplate, HttpGrant, HttpPool, HttpTimeouts, INSIDE_DOMAINS, KvGrant, KvOperation, MAX_HTTP_RETRIES,
+    MAX_SUBJECT_BYTES, MAX_SUBJECT_WORDS, MessagingGrant, NetGrant, OriginRule, ParseGrantError, SecretsGrant,
+    SqlGrant, SqlOperation, SubjectPattern, ValueSource, check_added_header, check_subject, inside_host,
 };
 pub use key_value::{KeyValueCall, KeyValueReply};
 pub use limit::{GUARDED_FEATURES, Limits};

@@ -78,7 +78,8 @@ impl Authority {
             limits.log_line_bytes,
             Arc::clone(&metrics),
         ));
-        let policy = EgressPolicy { headers, ..EgressPolicy::new(grants.http.clone(), Arc::clone(&recorder)) };
+        let inside = stores.inside.clone();
+        let policy = EgressPolicy { headers, inside, ..EgressPolicy::new(grants.http.clone(), Arc::clone(&recorder)) };
         let egress = Arc::new(Egress::with_policy(policy));
         Self {
             workload,

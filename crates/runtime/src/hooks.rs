@@ -8,7 +8,7 @@ use samara_model::BodyError;
 use samara_telemetry::Watch;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
-use crate::authority::Authority;
+use crate::{authority::Authority, nesting::Within};
 
 /// What a workload leaves to be checked when its guest sends a request.
 #[derive(Debug)]
@@ -41,9 +41,9 @@ impl WasiHttpHooks for Hooks {
         };
         let request = request.map(|body| body.map_err(|error| BodyError::Closed(error.to_string())).boxed_unsync());
         // The engine polls the answer in a task of its own.
-        let watch = Watch::current();
+        let (watch, within) = (Watch::current(), Within::current());
         Box::new(async move {
-            let sent = egress.send(request, timeouts);
+            let sent = within.over(egress.send(request, timeouts));
             let response = if watch.is_on() { watch.over(sent).await } else { sent.await }.map_err(error_code)?;
             let response =
                 response.map(|body| body.map_err(|error| Error::InternalError(Some(error.to_string()))).boxed_unsync());

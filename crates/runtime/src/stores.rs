@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use samara_capability::{Recorder, blob, kv, messaging, sql};
+use samara_capability::{Recorder, blob, http, kv, messaging, sql};
 use samara_model::{Capability, Grants, Limits};
 
 /// The stores of one tenant that a workload may be lent. A grant picks from them; what is not granted is not lent.
@@ -17,6 +17,8 @@ pub struct Stores {
     pub sql: BTreeMap<String, sql::Store>,
     /// Buses.
     pub messaging: BTreeMap<String, messaging::Store>,
+    /// The other workloads of the app, for those that are granted to ask them by HTTP.
+    pub inside: Option<Arc<dyn http::Inside>>,
 }
 
 impl Stores {

@@ -14,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use async_trait::async_trait;
 use futures::future::{Either, select};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::BodyExt;
@@ -24,7 +25,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioTimer},
 };
 use rustls::ClientConfig;
-use samara_model::{Body, Capability, HeaderRule, HttpGrant, MAX_HTTP_RETRIES};
+use samara_model::{Body, Capability, HeaderRule, HttpGrant, MAX_HTTP_RETRIES, inside_host};
 use samara_telemetry::{Span, Watch};
 use tokio::{
     sync::Semaphore,
@@ -65,6 +66,17 @@ pub struct Timeouts {
     pub between_bytes: Option<Duration>,
 }
 
+/// Who answers requests to the app's own workloads ([`samara_model::inside_host`]): no name is looked up for them, and nothing
+/// leaves.
+#[async_trait]
+pub trait Inside: fmt::Debug + Send + Sync {
+    /// Answers a request that was granted and checked; its URI is absolute.
+    ///
+    /// # Errors
+    /// There is no such workload. What goes wrong in one is a response with the status that a client would see.
+    async fn answer(&self, request: Request<Body>) -> Result<Response<Body>, EgressError>;
+}
+
 /// What one workload's requests may be.
 #[derive(Clone, Debug)]
 pub struct EgressPolicy {
@@ -91,6 +103,8 @@ pub struct EgressPolicy {
     pub retries: u32,
     /// The headers of the grant, opened. While they are `None`, requests to an origin that has some are refused.
     pub headers: Option<Arc<AddedHeaders>>,
+    /// Who answers for the app's own workloads; without it there are none.
+    pub inside: Option<Arc<dyn Inside>>,
     /// How long an idle connection is kept.
     pub idle: Duration,
     /// Idle connections kept per origin.
@@ -122,6 +136,7 @@ impl EgressPolicy {
             total: times.total,
             retries: grant.retries.min(MAX_HTTP_RETRIES),
             headers: None,
+            inside: None,
             idle: time(pool.idle_time, Duration::from_secs(30)),
             idle_per_origin: number(pool.idle, 16),
             connections: number(pool.connections, 256),
@@ -239,6 +254,9 @@ impl Egress {
             .policy
             .total
             .and_then(|total| Some(End { at: Instant::now().checked_add(total)?, total, origin: origin.to_string() }));
+        if inside_host(&origin.host).is_some() {
+            return self.ask_inside(request, &origin, asked, end).await;
+        }
         let attempts = self.attempts(request, asked, span);
         let mut response = match &end {
             Some(end) => timeout_at(end.at, attempts).await.map_err(|_| EgressError::ResponseTimeout)?,
@@ -249,6 +267,27 @@ impl Egress {
         }
         request::remove_hop_by_hop(response.headers_mut());
         Ok(response.map(|incoming| Timed::new(incoming, between, end).boxed_unsync()))
+    }
+
+    /// Has another workload of the app answer.
+    async fn ask_inside(
+        &self,
+        request: Request<Body>,
+        origin: &Origin,
+        asked: Timeouts,
+        end: Option<End>,
+    ) -> Result<Response<Body>, EgressError> {
+        let inside = self.policy.inside.as_ref().ok_or_else(|| EgressError::NotFound(origin.host.clone()))?;
+        let first_byte = at_most(asked.first_byte, self.policy.first_byte);
+        let by = Instant::now().checked_add(first_byte);
+        let by = [by, end.map(|end| end.at)].into_iter().flatten().min();
+        let answer = inside.answer(request);
+        let mut response = match by {
+            Some(by) => timeout_at(by, answer).await.map_err(|_| EgressError::ResponseTimeout)?,
+            None => answer.await,
+        }?;
+        request::remove_hop_by_hop(response.headers_mut());
+        Ok(response)
     }
 
     /// Sends a request, and again as long as that is allowed and may help.

@@ -70,10 +70,8 @@ fn allow(entry: &Item<'_>, text: &str, draft: &mut Draft, grants: &mut Grants) {
         "http" | "https" if matches!(host, "self" | "self.alt") => {
             refused("an app cannot ask itself by `self`; grant the address under which it is served");
         }
-        "http" | "https" if host == "spin.internal" || host.ends_with(".spin.internal") => {
-            refused(
-                "components do not reach each other by `NAME.spin.internal`; give the other a route and grant its address",
-            );
+        "https" if host.ends_with(".spin.internal") => {
+            refused("components reach each other by `http://NAME.spin.internal`, without TLS; write that");
         }
         "http" | "https" => origins(entry, &shown, scheme, host, port, grants),
         "*" => {

@@ -156,12 +156,8 @@ fn host_requirements(table: &mut Table<'_>) {
         match item.key {
             // Told where it says what the middleware is.
             MIDDLEWARE => {}
-            "local_service_chaining" => {
-                item.lost(
-                    "requests from component to component",
-                    "components do not reach each other by `NAME.spin.internal`",
-                );
-            }
+            // Components reach each other by `NAME.spin.internal`.
+            "local_service_chaining" => {}
             _ if optional => item.info("something a host may be able to do", "it is not known here"),
             _ => item.lost("something a host must be able to do", "it is not known here"),
         }

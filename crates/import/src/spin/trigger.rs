@@ -242,12 +242,8 @@ fn private(route: &Item<'_>) {
     let Some(mut table) = route.table() else { return };
     let is_private = table.take("private").and_then(|item| item.boolean()) == Some(true);
     table.finish();
-    if is_private {
-        route.lost(
-            "a component that only other components reach",
-            "it has no route here either, and components do not reach each other by `NAME.spin.internal`",
-        );
-    } else {
+    // Other components reach it by `NAME.spin.internal`, which needs no route here.
+    if !is_private {
         route.lost("the route", "it is a path, or `{ private = true }`");
     }
 }

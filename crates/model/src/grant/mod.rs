@@ -9,7 +9,7 @@ mod store;
 mod values;
 
 pub use messaging::{MAX_SUBJECT_BYTES, MAX_SUBJECT_WORDS, MessagingGrant, SubjectPattern, check_subject};
-pub use network::{AddressRule, HttpGrant, NetGrant, OriginRule};
+pub use network::{AddressRule, HttpGrant, INSIDE_DOMAINS, NetGrant, OriginRule, inside_host};
 pub use outgoing::{
     HeaderPiece, HeaderRule, HeaderTemplate, HttpPool, HttpTimeouts, MAX_HTTP_RETRIES, check_added_header,
 };

@@ -28,8 +28,30 @@ pub struct HttpGrant {
 impl HttpGrant {
     /// Whether a request to this scheme, host and port is allowed (before its name is resolved).
     pub fn allows(&self, scheme: &str, host: &str, port: u16) -> bool {
-        self.allow.iter().any(|rule| rule.matches(scheme, host, port))
+        // What leads to everything outside is not meant to lead to what is inside.
+        let inside = inside_host(host).is_some();
+        self.allow.iter().any(|rule| rule.matches(scheme, host, port) && !(inside && rule.is_any_host()))
     }
+
+    /// Whether it includes workloads of the same app.
+    pub fn is_of_workloads(&self) -> bool {
+        let leads_inside = |rule: &OriginRule| match &rule.host {
+            HostRule::Named(name) => inside_host(name).is_some(),
+            HostRule::Below(domain) => INSIDE_DOMAINS.contains(&domain.as_str()),
+            HostRule::Any => false,
+        };
+        self.allow.iter().any(leads_inside)
+    }
+}
+
+/// What the names of an app's own workloads end with, where its guests ask them by HTTP: `http://NAME.workload.internal`,
+/// and as Spin has it.
+pub const INSIDE_DOMAINS: [&str; 2] = ["workload.internal", "spin.internal"];
+
+/// The workload of the same app that a host's name stands for.
+pub fn inside_host(host: &str) -> Option<&str> {
+    let named = |domain: &&str| host.strip_suffix(*domain)?.strip_suffix('.');
+    INSIDE_DOMAINS.iter().find_map(named).filter(|name| !name.is_empty() && !name.contains('.'))
 }
 
 /// One origin, all below a domain, or all of a scheme: `https://api.example`, `https://*.cdn.example:8443`,

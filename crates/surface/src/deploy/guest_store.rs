@@ -7,7 +7,10 @@
 //!
 //! Keys are the app's own: what stands before them in backends that tenants share is taken off.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, Weak},
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -35,7 +38,7 @@ const CURSOR_BYTES: usize = 1024;
 
 /// The opener of an app's stores.
 pub(super) struct GuestStores<'a> {
-    pub(super) guests: Option<Arc<AppGuests>>,
+    pub(super) guests: Option<Weak<AppGuests>>,
     pub(super) tenant: &'a Tenant,
 }
 
@@ -43,13 +46,13 @@ pub(super) struct GuestStores<'a> {
 impl Opener for GuestStores<'_> {
     async fn workload(&self, name: &str) -> Result<Arc<dyn KeyValue>, KvError> {
         let Some(guests) = &self.guests else { return NoWorkloads.workload(name).await };
-        Ok(Arc::new(GuestStore { guests: Arc::clone(guests), name: name.into(), share: share(self.tenant) }))
+        Ok(Arc::new(GuestStore { guests: guests.clone(), name: name.into(), share: share(self.tenant) }))
     }
 }
 
 /// A store that a workload is.
 pub(super) struct GuestStore {
-    guests: Arc<AppGuests>,
+    guests: Weak<AppGuests>,
     name: Box<str>,
     /// What keys begin with that are the tenant's.
     share: String,
@@ -84,9 +87,9 @@ impl GuestStore {
         key.strip_prefix(&self.share).unwrap_or(key)
     }
 
-    fn workload(&self) -> Result<Arc<Workload>, KvError> {
-        let found = self.guests.find(&self.name);
-        found.ok_or_else(|| KvError::Backend(format!("workload `{}`, which is the store, is not loaded", self.name)))
+    fn workload(&self) -> Option<(Arc<Runtime>, Arc<Workload>)> {
+        let guests = self.guests.upgrade()?;
+        Some((Arc::clone(&guests.runtime), guests.find(&self.name)?))
     }
 
     /// Refuses, once it is there, what is no store.
@@ -120,15 +123,15 @@ impl GuestStore {
     }
 
     async fn ask(&self, call: KeyValueCall) -> Result<KeyValueReply, KvError> {
-        let workload = self.workload()?;
-        let runtime = &self.guests.runtime;
+        let absent = || KvError::Backend(format!("workload `{}`, which is the store, is not loaded", self.name));
+        let (runtime, workload) = self.workload().ok_or_else(absent)?;
         let reply = match workload.shape {
             Shape::KeyValue => match runtime.call(&workload, Call::KeyValue(call)).await {
                 Ok(Reply::KeyValue(reply)) => reply,
                 Ok(_) => return Err(KvError::Backend(format!("workload `{}` is no store", self.name))),
                 Err(fault) => return Err(self.failed(&fault)),
             },
-            _ => Functions { store: self, runtime, workload: &workload }.answer(call).await?,
+            _ => Functions { store: self, runtime: &runtime, workload: &workload }.answer(call).await?,
         };
         match reply {
             KeyValueReply::Unsupported(what) => Err(KvError::Unsupported { scheme: "workload", what }),
@@ -262,7 +265,7 @@ impl KeyValue for GuestStore {
 
     async fn usage(&self, prefix: &str) -> Result<Usage, KvError> {
         // A store is opened before the guest that it is; it is measured once that is there.
-        if self.guests.find(&self.name).is_none() {
+        if self.workload().is_none() {
             return Ok(Usage::default());
         }
         let mut usage = Usage::default();

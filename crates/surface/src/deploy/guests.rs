@@ -1,6 +1,6 @@
-//! Workloads as other guests of their app see them: the version that serves now, found by name when it is called.
+//! Workloads as other guests of their app see them: those of the version that serves now, found by name when they are called.
 //!
-//! A version that is being loaded, and is the first of its app, is found as well: its canary may need its own workloads.
+//! A version that is being loaded finds its own where the one that serves has none of that name: its canary may need them.
 
 use std::{
     collections::HashMap,
@@ -8,9 +8,15 @@ use std::{
     sync::{Arc, Weak},
 };
 
+use anyhow::bail;
+use async_trait::async_trait;
+use http::{Request, Response};
 use parking_lot::{Mutex, RwLock};
-use samara_model::{AppId, Shape};
+use samara_capability::http::{EgressError, Inside};
+use samara_model::{AppId, Body, INSIDE_DOMAINS, Pattern, RouteTable, Shape, inside_host};
 use samara_runtime::{Runtime, Workload};
+
+use crate::gateway::{Backing, Destination, Indoors};
 
 /// The workloads of all apps that somebody looks for.
 pub(super) struct Guests {
@@ -18,13 +24,45 @@ pub(super) struct Guests {
     apps: Mutex<HashMap<AppId, Weak<AppGuests>>>,
 }
 
-/// The workloads of one app.
+/// The workloads of one app. Its versions keep it; whoever is called by way of it must not.
 pub(super) struct AppGuests {
     pub(super) runtime: Arc<Runtime>,
     /// Those of the version that has most of the requests.
-    serving: RwLock<Vec<Weak<Workload>>>,
-    /// Those of the version that was loaded last.
-    loaded: RwLock<Vec<Weak<Workload>>>,
+    serving: RwLock<Option<Arc<Cast>>>,
+    /// Those of a version that is being loaded.
+    loading: RwLock<Option<Arc<Cast>>>,
+}
+
+/// The workloads of one version.
+#[derive(Debug, Default)]
+pub(super) struct Cast {
+    workloads: Vec<Arc<Workload>>,
+    /// All that answer requests, by the host's name.
+    indoors: Indoors,
+}
+
+impl Cast {
+    /// The workloads of a version, and where requests to each lead.
+    pub(super) fn new<'d>(
+        workloads: &[Arc<Workload>],
+        named: impl Iterator<Item = (&'d str, &'d Destination)>,
+    ) -> anyhow::Result<Self> {
+        let mut routes = RouteTable::new();
+        let all: Pattern = "/*rest".parse()?;
+        for (name, destination) in named {
+            for domain in INSIDE_DOMAINS {
+                let host = format!("{name}.{domain}");
+                if routes.insert(Some(&host), &[], &all, Backing::from(destination.clone())).is_err() {
+                    bail!("two workloads are called `{name}`; give one another name");
+                }
+            }
+        }
+        Ok(Self { workloads: workloads.to_vec(), indoors: Indoors::new(routes) })
+    }
+
+    fn find(&self, name: &str) -> Option<&Arc<Workload>> {
+        self.workloads.iter().find(|workload| *workload.id.name == *name)
+    }
 }
 
 impl Guests {
@@ -40,42 +78,67 @@ impl Guests {
             return known;
         }
         let runtime = Arc::clone(&self.runtime);
-        let made = Arc::new(AppGuests { runtime, serving: RwLock::default(), loaded: RwLock::default() });
+        let made = Arc::new(AppGuests { runtime, serving: RwLock::default(), loading: RwLock::default() });
         apps.insert(app.clone(), Arc::downgrade(&made));
         made
     }
 
-    /// Says who serves now: nothing else of an app is found from then on.
-    pub(super) fn serve<'v>(&self, serving: impl Fn(&AppId) -> &'v [Arc<Workload>]) {
+    /// Says who serves now.
+    pub(super) fn serve(&self, serving: impl Fn(&AppId) -> Option<Arc<Cast>>) {
         for (id, app) in &*self.apps.lock() {
             if let Some(app) = app.upgrade() {
-                *app.serving.write() = serving(id).iter().map(Arc::downgrade).collect();
+                *app.serving.write() = serving(id);
             }
+        }
+    }
+
+    /// Says that nothing of an app is being loaded any more.
+    pub(super) fn loaded(&self, app: &AppId) {
+        if let Some(app) = self.apps.lock().get(app).and_then(Weak::upgrade) {
+            *app.loading.write() = None;
         }
     }
 }
 
 impl AppGuests {
-    /// Says which version was loaded last.
-    pub(super) fn load(&self, workloads: &[Arc<Workload>]) {
-        *self.loaded.write() = workloads.iter().map(Arc::downgrade).collect();
+    /// Says which version is being loaded.
+    pub(super) fn load(&self, cast: &Arc<Cast>) {
+        *self.loading.write() = Some(Arc::clone(cast));
+    }
+
+    fn casts(&self) -> impl Iterator<Item = Arc<Cast>> {
+        let serving = self.serving.read().clone();
+        serving.into_iter().chain(self.loading.read().clone())
     }
 
     /// A workload by its name in the manifest.
     pub(super) fn find(&self, name: &str) -> Option<Arc<Workload>> {
-        let named = |workloads: &RwLock<Vec<Weak<Workload>>>| {
-            let workloads = workloads.read();
-            let mut found = workloads.iter().filter_map(Weak::upgrade);
-            found.find(|workload| *workload.id.name == *name)
-        };
-        named(&self.serving).or_else(|| named(&self.loaded))
+        self.casts().find_map(|cast| cast.find(name).cloned())
     }
 
     /// The names of those that answer calls of some shape.
     pub(super) fn named(&self, shapes: &[Shape]) -> Vec<String> {
-        let serving = self.serving.read();
-        let fitting = serving.iter().filter_map(Weak::upgrade).filter(|workload| shapes.contains(&workload.shape));
+        let Some(serving) = self.serving.read().clone() else { return Vec::new() };
+        let fitting = serving.workloads.iter().filter(|workload| shapes.contains(&workload.shape));
         fitting.map(|workload| workload.id.name.to_string()).collect()
+    }
+}
+
+/// The way from one guest of an app to another by HTTP.
+#[derive(Debug)]
+pub(super) struct Corridor(pub(super) Weak<AppGuests>);
+
+#[async_trait]
+impl Inside for Corridor {
+    async fn answer(&self, request: Request<Body>) -> Result<Response<Body>, EgressError> {
+        let host = request.uri().host().unwrap_or_default().to_owned();
+        let missing = || EgressError::NotFound(host.clone());
+        let name = inside_host(&host).ok_or_else(missing)?;
+        let guests = self.0.upgrade().ok_or_else(missing)?;
+        let cast = guests.casts().find(|cast| cast.indoors.has(&host)).ok_or_else(missing)?;
+        drop(guests);
+        tracing::debug!(workload = name, "asked by another workload of its app");
+        Ok(cast.indoors.answer(request).await)
     }
 }
 
@@ -87,6 +150,7 @@ impl fmt::Debug for Guests {
 
 impl fmt::Debug for AppGuests {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AppGuests").field("serving", &self.serving.read().len()).finish_non_exhaustive()
+        let serving = self.serving.read().as_ref().map(|cast| cast.workloads.len());
+        f.debug_struct("AppGuests").field("serving", &serving).finish_non_exhaustive()
     }
 }

@@ -14,7 +14,7 @@ use samara_runtime::{Definition, Quota, Runtime, Stores, Workload};
 use super::{
     events::{self, VersionEvent},
     guest_store,
-    guests::AppGuests,
+    guests::{AppGuests, Cast},
     routes::{self, VersionRoute},
     stores::{AppStore, Opened},
     waiting::Waiting,
@@ -52,6 +52,8 @@ pub struct Version {
     pub(super) events: Vec<VersionEvent>,
     /// Where guests of the app find each other.
     pub(super) _guests: Option<Arc<AppGuests>>,
+    /// Its workloads as they see each other.
+    pub(super) cast: Arc<Cast>,
     /// When it was loaded.
     pub loaded: SystemTime,
 }
@@ -137,6 +139,7 @@ impl Version {
                 origin: routes::origin(&app, *line),
             });
         }
+        let cast = Arc::new(Cast::new(&workloads, by_name.iter().map(|(name, destination)| (*name, destination)))?);
         drop(by_name);
         let mut events = Vec::new();
         for event in &app.events {
@@ -151,7 +154,10 @@ impl Version {
         }
         let Opened { held: stores, guests, .. } = opened;
         if let Some(guests) = &guests {
-            guests.load(&workloads);
+            guests.load(&cast);
+        }
+        if app.workloads.iter().any(|workload| workload.grants.http.is_of_workloads()) {
+            workloads.iter().for_each(|workload| workload.expect_nested_calls());
         }
         serve_stores(&app, &workloads, &stores).await;
         let loaded = SystemTime::now();
@@ -166,6 +172,7 @@ impl Version {
             routes,
             events,
             _guests: guests,
+            cast,
             loaded,
         })
     }

@@ -211,7 +211,9 @@ impl Deployment {
             }
             self.take_over(version, None, None, false).map(drop)
         };
-        started.await.inspect_err(|refused| self.note(id, name, refused))
+        let started = started.await;
+        self.backends.guests().loaded(&id);
+        started.inspect_err(|refused| self.note(id, name, refused))
     }
 
     /// Serves the routes of everything that was started.
@@ -256,7 +258,9 @@ impl Deployment {
             version.try_out(&self.runtime).await.map_err(Refused::Canary)?;
             self.take_over(version, weight, after, true)
         };
-        let done = put.await.inspect_err(|refused| {
+        let done = put.await;
+        self.backends.guests().loaded(&id);
+        let done = done.inspect_err(|refused| {
             // Whoever put or removed another meanwhile is told nothing of one that nobody asked for.
             if after.is_none() || after == self.main_revision(&id) {
                 self.note(id.clone(), name, refused);
@@ -520,7 +524,7 @@ impl Deployment {
     fn tell(&self, state: &State) {
         self.backends.guests().serve(|id| {
             let main = state.apps.get(id).and_then(Deployed::main);
-            main.map_or(&[], |main| &main.workloads)
+            main.map(|main| Arc::clone(&main.cast))
         });
         self.changed.send_replace(());
     }

@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context, anyhow};
 use parking_lot::Mutex;
-use samara_capability::{blob, kv, messaging, sql, without_credentials};
+use samara_capability::{blob, http::Inside, kv, messaging, sql, without_credentials};
 use samara_model::{
     AppId, Capability, DEFAULT_BUS, Tenant,
     manifest::{self, App, guest_of, path_address},
@@ -21,7 +21,7 @@ use samara_runtime::{Runtime, Stores};
 
 use super::{
     guest_store::GuestStores,
-    guests::{AppGuests, Guests},
+    guests::{AppGuests, Corridor, Guests},
 };
 
 /// The time one backend has to open; a provider that gives up sooner says better why.
@@ -130,7 +130,10 @@ impl Backends {
             let opened = held.open_as(self, &app.tenant, wanted).await;
             opened.map(|waiting| Some((held, waiting))).with_context(place)
         });
-        let mut opened = Opened { guests: Some(self.guests.of(&id)), ..Opened::default() };
+        let guests = self.guests.of(&id);
+        let inside: Arc<dyn Inside> = Arc::new(Corridor(Arc::downgrade(&guests)));
+        let stores = Stores { inside: Some(inside), ..Stores::default() };
+        let mut opened = Opened { guests: Some(guests), stores, ..Opened::default() };
         for (held, waiting) in futures::future::try_join_all(opening).await?.into_iter().flatten() {
             held.put_into(&mut opened.stores);
             let named = |(capability, why)| ((capability, held.name.clone()), why);
@@ -282,7 +285,8 @@ impl AppStore {
 impl Backends {
     pub(super) async fn kv(&self, app: &AppId, name: &str, place: &Place) -> Result<Arc<dyn kv::KeyValue>, Failed> {
         let leads_to_guest = guest_of(&place.provider).is_some();
-        let opener = GuestStores { guests: leads_to_guest.then(|| self.guests.of(app)), tenant: &app.tenant };
+        let opener =
+            GuestStores { guests: leads_to_guest.then(|| Arc::downgrade(&self.guests.of(app))), tenant: &app.tenant };
         let opening = kv::open(&place.provider, &place.settings, &opener);
         // Such a store holds nothing open, and is each app's own.
         if leads_to_guest {

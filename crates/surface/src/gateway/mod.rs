@@ -11,6 +11,7 @@ mod command;
 mod connection;
 mod files;
 mod function;
+mod indoors;
 pub(crate) mod listen;
 mod probe;
 pub(crate) mod query;
@@ -37,6 +38,7 @@ use samara_model::{Limits, manifest::HttpSettings};
 use samara_telemetry::{HostMetrics, Observer};
 
 pub use files::Folder;
+pub use indoors::Indoors;
 pub use probe::probe;
 pub use served::Served;
 pub use target::{Answering, Backing, Destination, Routes, Shared, Target};
