@@ -18,6 +18,8 @@ mod call;
 mod command_line;
 mod console;
 mod convert;
+#[cfg(feature = "external-tests")]
+mod databases;
 mod explain;
 #[cfg(feature = "external-tests")]
 mod external;
