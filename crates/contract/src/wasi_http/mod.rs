@@ -68,10 +68,23 @@ impl Contract for WasiHttp {
             let text = format!("{error:#}");
             Fault::Config(format!("its HTTP handler does not link: {text}; this host speaks the releases 0.2.x and 0.3.x"))
         };
+        if let Some(why) = Self::handler(loaded.module).and_then(|(name, version)| draft(name, version)) {
+            return Err(Fault::Config(why));
+        }
         match (loaded.linked, Self::handler(loaded.module)) {
             (Linked::Component(pre), Some((HANDLER, _))) => Ok(Arc::new(serve::Release3(ServicePre::new(pre).map_err(config)?))),
             (Linked::Component(pre), Some(_)) => Ok(Arc::new(serve::Release2(ProxyPre::new(pre).map_err(config)?))),
             _ => Err(Fault::Config("it exports no `wasi:http` handler".into())),
         }
     }
+}
+
+/// What mends a handler of a draft, whose types are others than those of the release.
+fn draft(name: &str, version: &str) -> Option<String> {
+    let (release, _) = version.split_once("-rc-")?;
+    let rebuild = match release {
+        "0.2.0" => "rebuild it with an SDK for WASI 0.2.0 (Spin's SDKs from 3.0 on; those of Spin 2 made drafts)",
+        _ => "rebuild it with an SDK for the release (Spin's SDK from 7.0 on)",
+    };
+    Some(format!("it exports `{name}@{version}`, a draft of {release} that this host does not speak; {rebuild}"))
 }

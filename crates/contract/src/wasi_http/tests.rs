@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, StreamBody};
-use samara_model::{Shape, empty, full};
+use samara_model::{Fault, Shape, empty, full};
 
-use crate::testing::{get, http, load, request};
+use crate::testing::{definition, get, http, load, request, runtime};
 
 const ECHO: &str = "wasi_http/http-echo";
 const RELEASE_3: &str = "wasi_http/http-p3";
@@ -210,4 +210,18 @@ async fn what_a_route_matched_reaches_the_guest_and_cannot_be_forged() {
     let text = String::from_utf8_lossy(&text).to_lowercase();
     assert!(text.contains("samara-param-id: 42") && text.contains("samara-param-name: %c3%a9%20b"), "{text}");
     assert!(text.contains("samara-route: /cart/:id/:name") && !text.contains("admin"), "{text}");
+}
+
+#[tokio::test]
+async fn a_handler_of_a_draft_is_refused_with_the_sdk_that_mends_it() {
+    for (name, said) in [
+        ("wasi:http/incoming-handler@0.2.0-rc-2023-10-18", "Spin's SDKs from 3.0 on"),
+        ("wasi:http/incoming-handler@0.2.0-rc-2023-11-10", "Spin's SDKs from 3.0 on"),
+        ("wasi:http/handler@0.3.0-rc-2026-03-15", "Spin's SDK from 7.0 on"),
+    ] {
+        let guest = format!("(component (instance $handler) (export \"{name}\" (instance $handler)))");
+        let refused = runtime().load(definition(&guest, Shape::Http)).await.unwrap_err();
+        let (Fault::Config(why), true) = (&refused, refused.to_string().contains(name)) else { panic!("{refused:?}") };
+        assert!(why.contains(said), "{why}");
+    }
 }
