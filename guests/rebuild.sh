@@ -37,6 +37,7 @@ add          function   cargo wasm32-unknown-unknown
 shapes       function   cargo wasm32-wasip2
 kv-draft2    function   cargo wasm32-wasip2
 pg-kit       function   cargo wasm32-wasip2
+otel-kit     function   cargo wasm32-wasip2
 lines        function   cargo wasm32-unknown-unknown
 as-math      function   assemblyscript
 c-math       function   zig --target=wasm32-freestanding -nostdlib -Wl,--no-entry

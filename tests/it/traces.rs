@@ -234,3 +234,46 @@ fn an_address_that_is_none_is_refused_with_one_that_is() {
     crate::samara("serve --otlp localhost:4318 {http-hello}").fails(2, "write `http://127.0.0.1:4318`");
     crate::samara("serve --otlp http://127.0.0.1:1 --sample 2 {http-hello}").fails(2, "`2` is not a share");
 }
+
+#[test]
+fn spans_of_a_guests_own_are_told_under_the_span_of_its_call() {
+    let collector = Collector::start();
+    let serving = serve_traced(&collector, "{otel-kit}");
+    let from = format!("traceparent: 00-{TRACE}-{CALLER}-01");
+    let caller = [from.as_str(), "content-type: application/json"];
+    let answer = serving.request("POST /work", &caller, r#"["bake"]"#);
+    assert_eq!(answer.status, 200, "{answer:?}");
+
+    let spans = collector.trace(TRACE, 4);
+    let (whole, part) = (named(&spans, "bake"), named(&spans, "bake part"));
+    let outer = spans.iter().find(|span| span.span_id == whole.parent_span_id).expect("a span of the host");
+    assert_eq!(answer.body.trim_end(), format!("[\"{TRACE}\",\"{}\"]", hex(&outer.span_id)));
+    assert_eq!(
+        (hex(&whole.span_id).as_str(), hex(&part.parent_span_id).as_str()),
+        ("00000000000000aa", "00000000000000aa")
+    );
+    assert_eq!(whole.kind, SpanKind::Client as i32);
+    assert_eq!(attribute(whole, "fruit"), "apple");
+    assert_eq!(whole.events[0].name, "bitten");
+    assert_eq!(part.status.as_ref().unwrap().message, "cold");
+    assert!(whole.start_time_unix_nano >= outer.start_time_unix_nano);
+
+    // A trace that is not the call's is nobody's, and a call has only so many spans.
+    let strange = "4bf92f3577b34da6a3ce929d0e0e4736";
+    assert_eq!(serving.request("POST /stray", &caller, format!("[\"{strange}\"]")).body.trim_end(), "true");
+    assert_eq!(serving.request("POST /flood", &caller, "[1000]").body.trim_end(), "1000");
+    assert!(eventually(|| collector.spans().iter().filter(|span| span.name == "flood").count() >= 100));
+    assert!(collector.spans().iter().filter(|span| span.name == "flood").count() <= 128);
+    assert!(collector.spans().iter().all(|span| hex(&span.trace_id) != strange && span.name != "stray"));
+}
+
+#[test]
+fn a_guest_that_nobody_watches_is_not_told_so() {
+    let serving = serve("{otel-kit}");
+    let json = ["content-type: application/json"];
+    let none = format!("[\"{}\",\"{}\"]", "0".repeat(32), "0".repeat(16));
+    assert_eq!(serving.request("POST /work", &json, r#"["bake"]"#).body.trim_end(), none);
+    let told = serving.request("POST /tell", &json, r#"[17, "the oven is cold"]"#);
+    assert_eq!((told.status, told.body.trim_end()), (200, "\"Ok(())\""), "{told:?}");
+    serving.logs(&["the oven is cold"]);
+}

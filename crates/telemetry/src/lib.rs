@@ -11,8 +11,8 @@ pub use logs::{GuestLevel, GuestLog, LineWriter, LogFormat, Stream, sanitize};
 pub use prometheus_client::metrics::gauge::Gauge;
 
 pub use watch::{
-    AccessFormat, AccessFormatError, AccessLog, Entry, Observer, Request, Span, Traces, TracesTo, Watch, Watched,
-    client_span, span,
+    AccessFormat, AccessFormatError, AccessLog, Entry, GuestEvent, GuestSpan, GuestSpanKind, Observer, Request, Span,
+    Traces, TracesTo, Watch, Watched, client_span, span,
 };
 
 pub use metrics::{HostMetrics, Metrics, Outcome, UseTotals, WorkloadMetrics, WorkloadTotals};

@@ -16,6 +16,7 @@ mod wasi_blobstore;
 mod wasi_config;
 mod wasi_keyvalue;
 mod wasi_logging;
+mod wasi_otel;
 mod wasmcloud;
 
 /// Links everything of WASI that the engine's authors implement, and what of it is ours.
@@ -32,6 +33,7 @@ pub(crate) fn link(target: LinkTarget<'_>) -> wasmtime::Result<()> {
             wasi_blobstore::link(linker)?;
             wasi_config::link(linker)?;
             wasi_logging::link(linker)?;
+            wasi_otel::link(linker)?;
             spin::link(linker, concurrency)?;
             wasmcloud::link(linker, concurrency)?;
             if concurrency {

@@ -56,6 +56,7 @@ pub struct Traces(Arc<Shared>);
 
 struct Shared {
     tracer: SdkTracer,
+    queue: Queue,
     stop: Mutex<Option<mpsc::Sender<()>>>,
     ended: Mutex<Receiver<()>>,
 }
@@ -102,17 +103,23 @@ impl Traces {
         let (stop, stopped) = mpsc::channel(1);
         let (finished, ended) = sync_channel(1);
         tokio::spawn(send(Sending { exporter, endpoint, spans, stopped, dropped: dropped.clone(), finished }));
+        let queue = Queue { sender, dropped };
         let provider = SdkTracerProvider::builder()
             .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(*sample))))
             .with_resource(resource)
-            .with_span_processor(Queue { sender, dropped })
+            .with_span_processor(queue.clone())
             .build();
         let tracer = provider.tracer("samara");
-        Ok(Self(Arc::new(Shared { tracer, stop: Mutex::new(Some(stop)), ended: Mutex::new(ended) })))
+        Ok(Self(Arc::new(Shared { tracer, queue, stop: Mutex::new(Some(stop)), ended: Mutex::new(ended) })))
     }
 
     pub(super) fn tracer(&self) -> &SdkTracer {
         &self.0.tracer
+    }
+
+    /// Tells a span that was not made here.
+    pub(super) fn pass(&self, span: SpanData) {
+        self.0.queue.on_end(span);
     }
 
     /// Sends what waits, within `patience`. Not for a thread of the runtime.
@@ -137,7 +144,7 @@ fn traces_endpoint(text: &str) -> anyhow::Result<String> {
 }
 
 /// Takes spans that ended.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Queue {
     sender: mpsc::Sender<SpanData>,
     dropped: Counter,

@@ -9,6 +9,7 @@
 
 mod access;
 mod export;
+mod guest;
 mod span;
 
 use std::{
@@ -29,6 +30,7 @@ use samara_model::WorkloadId;
 
 pub use access::{AccessFormat, AccessFormatError, AccessLog, Entry};
 pub use export::{Traces, TracesTo};
+pub use guest::{GuestEvent, GuestSpan, GuestSpanKind};
 pub use span::{Span, client_span, span};
 
 use span::Trace;

@@ -127,13 +127,29 @@ impl Trace {
         if !self.parent.span().span_context().is_sampled() {
             return Span(None);
         }
-        if self.left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_err() {
-            self.parent.span().set_attribute(KeyValue::new("samara.spans_left_out", true));
+        if !self.take_place() {
             return Span(None);
         }
         let tracer = self.traces.tracer();
         let span = tracer.span_builder(name).with_kind(kind).start_with_context(tracer, &self.parent);
         Span(Some(Box::new(Context::new().with_span(span))))
+    }
+
+    /// Takes one of the places of the call's spans.
+    pub(super) fn take_place(&self) -> bool {
+        let taken = self.left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok();
+        if !taken {
+            self.parent.span().set_attribute(KeyValue::new("samara.spans_left_out", true));
+        }
+        taken
+    }
+
+    pub(super) fn parent(&self) -> &Context {
+        &self.parent
+    }
+
+    pub(super) fn traces(&self) -> &Traces {
+        &self.traces
     }
 
     /// The same trace, with this span as the parent.
@@ -168,7 +184,7 @@ fn inject(context: &Context, headers: &mut HeaderMap) {
     }
 }
 
-fn cut(text: &str) -> String {
+pub(super) fn cut(text: &str) -> String {
     let end = (0..=MAX_TEXT_BYTES.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
     text.get(..end).unwrap_or_default().to_owned()
 }
