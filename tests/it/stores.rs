@@ -166,7 +166,7 @@ fn a_store_is_linked_with_its_keys() {
     };
     count("1");
     let linked = link(&file, "--copy");
-    assert!(linked.code == 0 && linked.stdout.contains("with its keys"), "{linked}");
+    assert!(linked.code == 0 && linked.stdout.contains("with what it held"), "{linked}");
     count("2");
     assert_eq!(link("memory", "--copy").code, 0);
     count("3");
@@ -177,6 +177,43 @@ fn a_store_is_linked_with_its_keys() {
     assert_eq!(link(&file, "--copy=replace").code, 0);
     count("5");
     assert_eq!(link("memory", "--copy=sometimes").code, 2);
+}
+
+#[test]
+fn a_blob_store_is_linked_with_its_objects() {
+    let manifest = r#"
+        app.name = "shop"
+        [store.visits]
+        provider = "memory"
+        [workload.kit]
+        source = "{wasmcloud-kit}"
+        grants.blob = ["visits"]
+        [[trigger]]
+        http = { path = "/*rest" }
+        fn = "kit"
+    "#;
+    let host = Operated::start("", &[("shop.toml", manifest)]);
+    host.serving.answers("PUT /container/pictures", "", 200, "");
+    for number in 0..40 {
+        host.serving.answers(&format!("PUT /blob/pictures/{number}"), &format!("picture {number}"), 200, "");
+    }
+    let link = |provider: &str, copy: &str| {
+        let command =
+            samara("link shop visits").arg(provider).arg(copy).arg("--admin").arg(host.serving.admin.to_string());
+        command.arg("--token-file").arg(host.apps.path("admin.token")).run()
+    };
+    let files = tempfile::tempdir().unwrap();
+    let folder = format!("fs:{}", files.path().display());
+    let ran = link(&folder, "--copy");
+    assert!(ran.code == 0 && ran.stdout.contains("with what it held"), "{ran}\n{}", host.serving.log());
+    let stored = std::fs::read_dir(files.path()).unwrap().count();
+    assert!(stored > 0, "nothing is in the folder");
+    host.serving.answers("GET /blob/pictures/39", "", 200, "picture 39");
+    host.serving.answers("DELETE /blob/pictures/0", "", 200, "");
+    let ran = link("memory", "--copy=replace");
+    assert_eq!(ran.code, 0, "{ran}\n{}", host.serving.log());
+    host.serving.answers("GET /blob/pictures/0", "", 404, "");
+    host.serving.answers("GET /blob/pictures/1", "", 200, "picture 1");
 }
 
 #[test]

@@ -39,7 +39,7 @@ pub struct LinkArgs {
     /// A setting of the provider, as the manifest's `settings` have it: `timeout="2s"`
     #[arg(long, value_name = "KEY=VALUE", value_parser = setting)]
     pub setting: Vec<(String, toml::Value)>,
-    /// Copy the store's keys there first, while they are used. Keys that are there already: none (`--copy`), those that stay
+    /// Copy the store's keys and objects there first, while they are used. Those that are there already: none (`--copy`), those that stay
     /// beside the copied ones (`--copy=merge`), or those that are removed (`--copy=replace`)
     #[arg(long, value_name = "KEYS", num_args = 0..=1, require_equals = true, default_missing_value = "empty")]
     pub copy: Option<CopyInto>,
@@ -103,7 +103,7 @@ impl LinkArgs {
             String::from_utf8_lossy(&answer).into_owned()
         } else {
             let provider = without_credentials(&provider);
-            let copied = if self.copy.is_some() { ", with its keys," } else { "" };
+            let copied = if self.copy.is_some() { ", with what it held," } else { "" };
             format!(
                 "{app}: store `{}` leads to {provider}{copied} until the host ends; write `provider = \"{provider}\"` into the manifest to keep it",
                 self.store
@@ -119,7 +119,7 @@ impl LinkArgs {
 async fn copying<T>(host: &Host, app: &str, store: &str, asked: impl Future<Output = T>) -> T {
     let mut asked = std::pin::pin!(asked);
     let bar = ProgressBar::hidden();
-    let style = ProgressStyle::with_template("{spinner} copying {msg} [{bar:30}] {human_pos}/{human_len} keys {eta}");
+    let style = ProgressStyle::with_template("{spinner} copying {msg} [{bar:30}] {human_pos}/{human_len} {eta}");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
     bar.set_message(store.to_owned());
     loop {
@@ -135,9 +135,9 @@ async fn copying<T>(host: &Host, app: &str, store: &str, asked: impl Future<Outp
         let mut stores = versions.iter().filter_map(|version| list(version, "stores")).flatten();
         let moving = stores.find(|one| one.get("name").is_some_and(|name| name == store));
         let count = |key: &str| moving.as_ref()?.get("moving")?.get(key)?.as_u64();
-        let (Some(keys), total) = (count("keys"), count("keys_total")) else { continue };
-        bar.set_length(total.unwrap_or(keys).max(keys));
-        bar.set_position(keys);
+        let (Some(entries), total) = (count("entries"), count("entries_total")) else { continue };
+        bar.set_length(total.unwrap_or(entries).max(entries));
+        bar.set_position(entries);
         // Not before the first of it is known: a bar of nothing says nothing.
         if bar.is_hidden() {
             bar.set_draw_target(ProgressDrawTarget::stderr());

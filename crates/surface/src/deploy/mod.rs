@@ -41,7 +41,7 @@ pub use load::Version;
 pub use registry::{Deployment, MAX_APPS, Put, Refused};
 pub use rollout::{Rollout, Trial};
 pub use routes::VersionRoute;
-pub use stores::AppStore;
+pub use stores::{AppStore, Moving};
 pub use update::follow_tags;
 pub use waiting::{Waiting, await_stores};
 

@@ -2,17 +2,18 @@
 
 use std::{
     collections::BTreeSet,
+    fmt,
     sync::{Arc, OnceLock},
 };
 
 use anyhow::{bail, ensure};
-use samara_capability::{Link, blob, kv, messaging, sql};
+use samara_capability::{Link, Present, blob, kv, messaging, sql};
 use samara_model::{Capability, Tenant, manifest::guest_of};
 use tokio::sync::MutexGuard;
 
 use super::{
     guest_store::GuestStore,
-    stores::{AppStore, Backends, Failed, OPENING, Place, late},
+    stores::{AppStore, Backends, Failed, Moving, OPENING, Place, late},
 };
 
 /// A store that is ready to lead elsewhere. Nobody else opens or links it meanwhile; dropped, it leads where it did.
@@ -92,28 +93,40 @@ impl<'a> Relink<'a> {
         Ok(())
     }
 
-    /// Copies the store's keys there while they are used, and leads its key-value part there.
+    /// Copies the store's keys and objects there while they are used, and leads these parts of it there, one after the other.
     ///
     /// # Errors
-    /// There is more, or less, to copy than keys; or why they were not copied. Then all of it leads where it did.
-    pub(super) async fn copy(&mut self, present: kv::Present) -> anyhow::Result<()> {
-        for (used, what) in [(self.blob.is_some(), "a blob store"), (self.sql.is_some(), "a database")] {
-            ensure!(!used, "only keys are copied, and it is used as {what} too; link it without a copy");
+    /// There is more, or less, to copy than these; or why they were not copied. Then it leads where it did, but for keys if it
+    /// is the objects that were not.
+    pub(super) async fn copy(&mut self, present: Present) -> anyhow::Result<()> {
+        let store = self.store;
+        ensure!(self.sql.is_none(), "it is used as a database too, which is not copied; link it without a copy");
+        if self.kv.is_none() && self.blob.is_none() {
+            bail!("nobody is granted its keys or objects, so that there is nothing to copy; link it without a copy");
         }
-        let (keys, backend) = match (self.kv.take(), self.store.kv.get()) {
-            (Some(Ready::Again(backend)), Some(keys)) => (keys, backend),
-            (None, _) => bail!("nobody is granted its keys, so that there is nothing to copy; link it without a copy"),
-            _ => bail!("its server does not answer, so that nothing can be copied; link it without a copy"),
-        };
-        let _told = Told(self.store);
-        keys.move_to(backend, present, &|progress| *self.store.moving.lock() = Some(progress)).await?;
+        let _told = Told(store);
+        let tell = |entries, bytes, total| *store.moving.lock() = Some(Moving { entries, bytes, total });
+        if let Some(ready) = self.kv.take() {
+            let (keys, backend) = both(store.kv.get(), ready)?;
+            let told = |progress: kv::Progress| {
+                tell(progress.copied.keys, progress.copied.bytes, progress.total.map(|total| total.keys));
+            };
+            keys.move_to(backend, present, &told).await?;
+        }
+        if let Some(ready) = self.blob.take() {
+            let (objects, backend) = both(store.blob.get(), ready)?;
+            let told = |progress: blob::Progress| {
+                tell(progress.copied.objects, progress.copied.bytes, progress.total.map(|total| total.objects));
+            };
+            objects.move_to(backend, present, &told).await?;
+        }
         Ok(())
     }
 
     /// Leads the store there: what begins from now on is done there.
     pub(super) async fn done(self) {
         let Self { store, place, kv, blob, sql, messaging, wanted } = self;
-        let again = matches!(kv, Some(Ready::Again(_)));
+        let again = (matches!(kv, Some(Ready::Again(_))), matches!(blob, Some(Ready::Again(_))));
         lead(&store.kv, kv, kv::Store::link);
         lead(&store.blob, blob, blob::Store::link);
         lead(&store.sql, sql, sql::Store::link);
@@ -121,11 +134,27 @@ impl<'a> Relink<'a> {
         *store.linked.lock() = (place != store.declared).then_some(place);
         drop(wanted);
         // The link holds all the same; the store measures itself again in its time.
-        if let Some(kv) = store.kv.get().filter(|_| again)
+        let unknown = |error: &dyn fmt::Display| {
+            tracing::warn!(store = store.name, "what it holds where it was linked to is not known yet: {error}");
+        };
+        if let Some(kv) = store.kv.get().filter(|_| again.0)
             && let Err(error) = kv.measure().await
         {
-            tracing::warn!(store = kv.name(), "what it holds where it was linked to is not known yet: {error}");
+            unknown(&error);
         }
+        if let Some(blob) = store.blob.get().filter(|_| again.1)
+            && let Err(error) = blob.measure().await
+        {
+            unknown(&error);
+        }
+    }
+}
+
+/// A store that is open, and the place it is to be copied to.
+fn both<T: ?Sized, S>(open: Option<&S>, ready: Ready<T, S>) -> anyhow::Result<(&S, Arc<T>)> {
+    match (open, ready) {
+        (Some(open), Ready::Again(backend)) => Ok((open, backend)),
+        _ => bail!("its server does not answer, so that nothing can be copied; link it without a copy"),
     }
 }
 

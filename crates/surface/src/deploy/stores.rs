@@ -69,14 +69,25 @@ pub struct AppStore {
     pub(super) declared: Place,
     /// What it was linked to since.
     pub(super) linked: Mutex<Option<Place>>,
-    /// How far its keys have been copied to where it is being led.
-    pub(super) moving: Mutex<Option<kv::Progress>>,
+    /// How far it has been copied to where it is being led.
+    pub(super) moving: Mutex<Option<Moving>>,
     /// Held while it is opened or linked: one of them at a time. What its versions want it as.
     pub(super) wanted: tokio::sync::Mutex<BTreeSet<Capability>>,
     pub(super) kv: OnceLock<kv::Store>,
     pub(super) blob: OnceLock<blob::Store>,
     pub(super) sql: OnceLock<sql::Store>,
     pub(super) messaging: OnceLock<messaging::Store>,
+}
+
+/// How far a copy of a store has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moving {
+    /// Keys, or objects, that were copied.
+    pub entries: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// How many there were when it began, if that is known.
+    pub total: Option<u64>,
 }
 
 /// Where a backend is, as a manifest writes it.
@@ -189,8 +200,8 @@ impl AppStore {
         linked.then(|| without_credentials(&self.declared.provider))
     }
 
-    /// How far its keys have been copied to another place, if they are being copied.
-    pub fn moving(&self) -> Option<kv::Progress> {
+    /// How far it has been copied to another place, if it is being copied.
+    pub fn moving(&self) -> Option<Moving> {
         *self.moving.lock()
     }
 

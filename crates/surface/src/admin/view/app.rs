@@ -207,7 +207,7 @@ pub(in crate::admin) struct Store {
     declared: Option<String>,
     /// The capabilities it is open as
     capabilities: Vec<&'static str>,
-    /// How far its keys have been copied to where it is being linked
+    /// How far its keys or objects have been copied to where it is being linked
     #[serde(skip_serializing_if = "Option::is_none")]
     moving: Option<Moving>,
 }
@@ -215,12 +215,12 @@ pub(in crate::admin) struct Store {
 /// A copy that is under way.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::admin) struct Moving {
-    /// Keys that were copied
-    keys: u64,
-    /// Bytes of those keys and their values
+    /// Keys, or objects, that were copied
+    entries: u64,
+    /// Their bytes
     bytes: u64,
-    /// Keys there were when it began, if that is known
-    keys_total: Option<u64>,
+    /// How many there were when it began, if that is known
+    entries_total: Option<u64>,
 }
 
 /// A workload of a version that is gone.
@@ -312,10 +312,10 @@ impl Store {
             provider: store.provider(),
             declared: store.declared(),
             capabilities: store.capabilities().into_iter().map(Capability::as_str).collect(),
-            moving: store.moving().map(|moving| Moving {
-                keys: moving.copied.keys,
-                bytes: moving.copied.bytes,
-                keys_total: moving.total.map(|total| total.keys),
+            moving: store.moving().map(|deploy::Moving { entries, bytes, total }| Moving {
+                entries,
+                bytes,
+                entries_total: total,
             }),
         }
     }
