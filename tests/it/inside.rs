@@ -70,6 +70,9 @@ fn an_app_of_spin_chains_its_components() {
         [[trigger.http]]
         route = { private = true }
         component = "back"
+        [[trigger.http]]
+        route = "/old"
+        static_response = { status_code = 301, headers = { location = "/echo" }, body = "moved" }
         [component.front]
         source = "{spin0-kit}"
         allowed_outbound_hosts = ["http://back.spin.internal"]
@@ -81,6 +84,8 @@ fn an_app_of_spin_chains_its_components() {
     let serving = serve(&apps.path("spin.toml").display().to_string());
     assert!(!serving.log().contains("lost"), "{}", serving.log());
     serving.answers("POST /fetch", "http://back.spin.internal/kv/default/k", 200, "nothing there");
+    let moved = serving.answers("GET /old", "", 301, "moved");
+    assert!(moved.headers.iter().any(|header| header == "location: /echo"), "{moved:?}");
     // The private one has no route.
     serving.answers("GET /kv/default/k", "", 500, "no such path: /kv/default/k");
 }

@@ -2,7 +2,7 @@
 //!
 //! Everything keeps where in the input it came from, so that what the native manifest does not take can be told there.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use samara_model::manifest::Position;
 
@@ -111,13 +111,30 @@ pub(crate) struct Store {
 }
 
 /// `[[trigger]]`.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Trigger {
     pub(crate) origin: Origin,
     pub(crate) starts: Starts,
-    pub(crate) target: String,
+    /// The workload, or what is answered without one.
+    pub(crate) target: Target,
     /// Why it is written as a comment; it has been noted.
     pub(crate) held_back: Option<String>,
+}
+
+/// Who answers a trigger.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Target {
+    Workload(String),
+    Reply { status: u16, headers: Vec<(String, String)>, body: String },
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Workload(name) => f.write_str(name),
+            Self::Reply { status, .. } => write!(f, "reply with {status}"),
+        }
+    }
 }
 
 /// What starts a workload.

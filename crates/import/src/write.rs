@@ -9,7 +9,7 @@ use std::path::Path;
 use samara_model::manifest::{self, App, ManifestErrors, Position};
 
 use crate::{
-    draft::{Draft, Grants, Origin, Starts, Store, Trigger, Workload},
+    draft::{Draft, Grants, Origin, Starts, Store, Target, Trigger, Workload},
     note::{Notes, Severity, clean},
     refuse,
 };
@@ -263,9 +263,24 @@ fn trigger(trigger: &Trigger) -> Section {
     if let Starts::Subject { store, .. } = starts {
         pieces.push(optional("store", &quoted(store), origin));
     }
-    pieces.push(pair("fn", &quoted(target), origin));
+    pieces.push(match target {
+        Target::Workload(name) => pair("fn", &quoted(name), origin),
+        Target::Reply { status, headers, body } => pair("reply", &reply(*status, headers, body), origin),
+    });
     let comments = held_back.iter().map(|why| format!("Held back: {why}.")).collect();
     Section { comments, pieces, off: held_back.is_some() }
+}
+
+fn reply(status: u16, headers: &[(String, String)], body: &str) -> String {
+    let mut parts = vec![format!("status = {status}")];
+    if !headers.is_empty() {
+        let headers = headers.iter().map(|(name, value)| format!("{} = {}", key(name), quoted(value)));
+        parts.push(format!("headers = {{ {} }}", headers.collect::<Vec<_>>().join(", ")));
+    }
+    if !body.is_empty() {
+        parts.push(format!("body = {}", quoted(body)));
+    }
+    format!("{{ {} }}", parts.join(", "))
 }
 
 fn piece(text: &str, origin: &Origin, essential: bool) -> Piece {

@@ -3,7 +3,7 @@
 use super::{Reading, stores, variables::Resolved};
 use crate::{
     document::{Item, Table},
-    draft::{Origin, Starts, Trigger},
+    draft::{Origin, Starts, Target, Trigger},
     note::Severity,
 };
 
@@ -80,8 +80,11 @@ impl<'a> Reading<'a> {
             }
             workload
         });
+        let reply =
+            if kind == "http" { table.take("static_response").and_then(|item| static_response(&item)) } else { None };
+        let answers = component.is_some() || reply.is_some();
         let starts = match kind {
-            "http" => self.http(&mut table, shared, component.is_some(), target.as_deref()),
+            "http" => self.http(&mut table, shared, answers, target.as_deref()),
             "redis" => self.redis(&mut table, shared, target.as_deref()),
             "cron" => table.text("cron_expression").map(|text| Starts::Cron(text.to_owned())).into_iter().collect(),
             "timer" => table.take("interval_secs").and_then(|item| item.number()).map(seconds).into_iter().collect(),
@@ -93,7 +96,7 @@ impl<'a> Reading<'a> {
             }
         };
         table.finish();
-        let Some(target) = target else { return };
+        let Some(target) = reply.or(target.map(Target::Workload)) else { return };
         for starts in starts {
             let held_back = guard.clone();
             self.draft.triggers.push(Trigger { origin: origin.clone(), target: target.clone(), starts, held_back });
@@ -126,13 +129,6 @@ impl<'a> Reading<'a> {
         let route = table.take("route");
         if let Some(item) = table.take("executor") {
             self.executor(&item, target);
-        }
-        if let Some(item) = table.take("static_response") {
-            item.lost(
-                "a response without a component",
-                "routes lead to workloads; serve a folder with `files`, or a component that answers this",
-            );
-            return Vec::new();
         }
         if !starts_one {
             table.note(Severity::Lost, "the trigger", "it names no component");
@@ -246,6 +242,17 @@ fn private(route: &Item<'_>) {
     if !is_private {
         route.lost("the route", "it is a path, or `{ private = true }`");
     }
+}
+
+/// A response without a component.
+fn static_response(item: &Item<'_>) -> Option<Target> {
+    let mut table = item.table()?;
+    let status = table.take("status_code").and_then(|item| item.number()).unwrap_or(200);
+    let headers = table.take("headers").map(|item| item.pairs()).unwrap_or_default();
+    let headers = headers.into_iter().map(|(item, value)| (item.key.to_owned(), value)).collect();
+    let body = table.text("body").unwrap_or_default().to_owned();
+    table.finish();
+    Some(Target::Reply { status: u16::try_from(status).unwrap_or(u16::MAX), headers, body })
 }
 
 /// What runs before a component. It may be what guards it: the answer is why the route is held back.

@@ -142,9 +142,13 @@ const ROWS_2: &[Row] = &[
     },
     Row {
         keys: &["trigger.http.static_response"],
-        input: "[[trigger.http]]\nroute = \"/...\"\nstatic_response = { status_code = 404, body = \"no\" }",
-        lines: &[],
-        notes: &[("lost", "trigger.http[0].static_response", "a response without a component")],
+        input: "component.c.source = \"c.wasm\"\n[[trigger.http]]\nroute = \"/...\"\nstatic_response = { status_code = 404, body = \"no\" }\n[[trigger.http]]\nroute = \"/old\"\nstatic_response = { status_code = 301, headers = { location = \"/new\" } }",
+        lines: &[
+            "http = { path = \"/*rest\" }",
+            "reply = { status = 404, body = \"no\" }",
+            "reply = { status = 301, headers = { location = \"/new\" } }",
+        ],
+        notes: &[("changed", "trigger.http[1].route", "paths that end with a slash")],
     },
     Row {
         keys: &["trigger.http.executor.type", "trigger.http.executor.argv", "trigger.http.executor.entrypoint"],

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     document::Item,
-    draft::{Draft, Grants, Origin, Starts, Trigger},
+    draft::{Draft, Grants, Origin, Starts, Target, Trigger},
 };
 
 /// Makes workloads of the components and of their links what they mean.
@@ -119,7 +119,7 @@ fn from_provider(source: &Component<'_>, link: &Link<'_>, guest: &Component<'_>,
     if provider == Provider::HttpServer && link.is_of("wasi:http", &["incoming-handler"]) {
         let Some((starts, deadline)) = provider::route(link, source) else { return };
         let same = draft.triggers.iter().find(|trigger| trigger.starts == starts);
-        if let Some(other) = same.filter(|trigger| trigger.target != target) {
+        if let Some(other) = same.filter(|trigger| trigger.target != Target::Workload(target.clone())) {
             let why = format!(
                 "`{}` has all these requests already: hosts and paths tell workloads apart here, not ports; give one a host (`routing_mode: host`) or a path",
                 other.target
@@ -129,7 +129,7 @@ fn from_provider(source: &Component<'_>, link: &Link<'_>, guest: &Component<'_>,
         if let (Some(deadline), Some(workload)) = (deadline, draft.workload(&target)) {
             workload.limits.push(("deadline", format!("\"{deadline}ms\"")));
         }
-        draft.triggers.push(Trigger { origin, starts, target, held_back: None });
+        draft.triggers.push(Trigger { origin, starts, target: Target::Workload(target), held_back: None });
     } else if provider == Provider::MessagingNats && link.is_of("wasmcloud:messaging", &["handler"]) {
         let Some(store) = provider::store(provider, link, source, &source.legal_name, draft) else { return };
         for subject in provider::subjects(link) {
@@ -137,7 +137,8 @@ fn from_provider(source: &Component<'_>, link: &Link<'_>, guest: &Component<'_>,
                 Grants::add(&mut workload.grants.bus(&store).subscribe, &subject);
             }
             let starts = Starts::Subject { subject, store: store.clone() };
-            draft.triggers.push(Trigger { origin: origin.clone(), starts, target: target.clone(), held_back: None });
+            let (origin, target) = (origin.clone(), Target::Workload(target.clone()));
+            draft.triggers.push(Trigger { origin, starts, target, held_back: None });
         }
     } else {
         lost("nothing here calls this interface");

@@ -8,7 +8,8 @@ use std::{
 use http::Method;
 
 use super::{
-    EventTrigger, Folder, Host, LimitOverrides, ManifestErrors, Position, Problem, Rollout, Source, Update, event,
+    EventTrigger, FixedReply, Folder, Host, LimitOverrides, ManifestErrors, Position, Problem, Rollout, Source, Update,
+    event,
     grants::{self, Given},
     guest_store::Around,
     outgoing, provider,
@@ -126,13 +127,39 @@ pub enum Trigger {
         methods: Vec<Method>,
         /// The pattern of the path.
         path: Pattern,
-        /// The name of the workload.
-        target: String,
-        /// The export or operation to call, where the workload is called as a function.
-        operation: Option<String>,
+        /// Who answers.
+        answer: Answer,
         /// The line of its header.
         line: u32,
     },
+}
+
+/// Who answers the requests of a route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// A workload.
+    Workload {
+        /// Its name.
+        name: String,
+        /// The export or operation to call, where the workload is called as a function.
+        operation: Option<String>,
+    },
+    /// Nobody: this is what is answered.
+    Reply(FixedReply),
+}
+
+impl Trigger {
+    /// Whether it starts a workload of this name.
+    pub fn is_for(&self, workload: &str) -> bool {
+        let Self::Http { answer, .. } = self;
+        matches!(answer, Answer::Workload { name, .. } if name == workload)
+    }
+
+    /// Whether it calls a function of a workload of this name.
+    pub fn calls_function_of(&self, workload: &str) -> bool {
+        let Self::Http { answer, .. } = self;
+        matches!(answer, Answer::Workload { name, operation: Some(_) } if name == workload)
+    }
 }
 
 impl App {
@@ -173,8 +200,7 @@ impl App {
             host: None,
             methods: Vec::new(),
             path: Pattern::everything(),
-            target: name.clone(),
-            operation: None,
+            answer: Answer::Workload { name: name.clone(), operation: None },
             line: 0,
         };
         Self {
@@ -482,6 +508,14 @@ fn read_trigger<'a>(
     let event = event::read(&mut reader);
     let kinds = usize::from(http.is_some()) + event.kinds.len();
     let target = reader.take("fn");
+    let reply = reader.take("reply").filter(|item| {
+        if target.is_some() {
+            item.problem("this trigger has a workload that answers; remove `fn` or this");
+        } else if http.is_none() {
+            item.problem("only requests are replied to; write `http = { path = \"/\" }`");
+        }
+        true
+    });
     let operation = reader.take("operation").and_then(|item| item.text("add")).map(str::to_owned);
     // A trigger of a kind that comes later is refused as such, not for lacking what this version's kinds need.
     let complete = !reader.waits();
@@ -492,9 +526,10 @@ fn read_trigger<'a>(
     if complete && kinds == 0 {
         reader.problem("[[trigger]] has nothing that starts it; write `http = { path = \"/\" }`");
     }
-    if complete && target.is_none() {
+    if complete && target.is_none() && reply.is_none() {
         reader.problem("[[trigger]] names no workload; write `fn = \"NAME\"`");
     }
+    let reply = reply.and_then(|item| FixedReply::read(&item));
     reader.finish();
 
     let target = target.and_then(|item| {
@@ -517,5 +552,9 @@ fn read_trigger<'a>(
     if let Err(conflict) = routes.insert(host.as_deref(), &methods, &path, line) {
         http.problem(format!("{conflict} in line {}; remove one", conflict.existing.value));
     }
-    Some(ReadTrigger::Http(Trigger::Http { host, methods, path, target: target?, operation, line }))
+    let answer = match reply {
+        Some(reply) => Answer::Reply(reply),
+        None => Answer::Workload { name: target?, operation },
+    };
+    Some(ReadTrigger::Http(Trigger::Http { host, methods, path, answer, line }))
 }

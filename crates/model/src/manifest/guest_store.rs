@@ -19,8 +19,9 @@ impl Around<'_> {
                 "there is no workload `{name}` that could be this store; `[workload.{name}]` would be one"
             ));
         }
-        let routed = |trigger: &Trigger| matches!(trigger, Trigger::Http { target, .. } if target == name);
-        if self.triggers.iter().any(routed) || self.events.iter().any(|event| event.target == name) {
+        if self.triggers.iter().any(|trigger| trigger.is_for(name))
+            || self.events.iter().any(|event| event.target == name)
+        {
             return Err(format!(
                 "workload `{name}` is this store, and a trigger starts it too; name the same source in a workload of its own"
             ));

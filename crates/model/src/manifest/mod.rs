@@ -22,6 +22,7 @@ mod outgoing;
 mod provider;
 mod reader;
 mod registry;
+mod reply;
 mod rollout;
 mod source;
 #[cfg(test)]
@@ -31,7 +32,7 @@ mod trust;
 
 use std::{fmt, path::PathBuf};
 
-pub use app::{App, Canary, Store, Trigger, Workload};
+pub use app::{Answer, App, Canary, Store, Trigger, Workload};
 pub use artifacts::{
     ArtifactSettings, MAX_ENTRIES_CEILING, MAX_EXPANSION_CEILING, MAX_LAYER_CEILING_BYTES, MAX_MODULE_CEILING_BYTES,
     MAX_UNPACKED_CEILING_BYTES, MAX_VERIFY_TIMEOUT,
@@ -47,6 +48,7 @@ pub use limits::{LimitOver, LimitOverrides};
 pub use provider::{guest_of, path_address, relative_path, resolve_provider};
 pub use reader::{MAX_ELEMENTS, MAX_MANIFEST_BYTES, MAX_PROBLEMS};
 pub use registry::check_host;
+pub use reply::FixedReply;
 pub use rollout::Rollout;
 pub use source::{MAX_POLL, MIN_POLL, Source, Update};
 pub use tls::{CertificateFiles, ClientCertificates, Tls};

@@ -5,8 +5,8 @@ use std::{path::Path, time::Duration};
 use http::Method;
 
 use super::{
-    App, CertificateFiles, ClientCertificates, Folder, Host, Http2Settings, LimitOverrides, LogFormat, MAX_ELEMENTS,
-    MAX_MANIFEST_BYTES, MAX_PROBLEMS, Overlap, Starts, Trigger,
+    Answer, App, CertificateFiles, ClientCertificates, Folder, Host, Http2Settings, LimitOverrides, LogFormat,
+    MAX_ELEMENTS, MAX_MANIFEST_BYTES, MAX_PROBLEMS, Overlap, Starts, Trigger,
 };
 use crate::{BlobOperation, Capability, KvOperation, Limits, SqlOperation, Tenant, ValueSource};
 
@@ -142,17 +142,19 @@ fn an_app_says_all_of_it() {
     assert_eq!(other.grants.clock, Some(Duration::from_millis(1)), "a served guest's clock is coarse");
 
     assert_eq!((app.stores[0].provider.as_str(), app.stores[1].name.as_str()), ("redb:./data/carts.redb", "cache"));
-    let Trigger::Http { host, methods, path, target, operation, line } = &app.triggers[0];
+    let Trigger::Http { host, methods, path, answer, line } = &app.triggers[0];
     assert_eq!((host.as_deref(), methods.as_slice()), (Some("shop.test"), &[Method::GET, Method::HEAD][..]));
-    assert_eq!((path.as_str(), target.as_str(), operation.as_deref(), *line), ("/cart/:id", "cart", Some("show"), 61));
+    assert_eq!((path.as_str(), *line), ("/cart/:id", 61));
+    assert_eq!(*answer, Answer::Workload { name: "cart".to_owned(), operation: Some("show".to_owned()) });
 }
 
 #[test]
 fn the_examples_in_the_tree_read() {
     let example = app(include_str!("../../../../examples/hello/samara.toml"));
     let mut routes = crate::RouteTable::new();
-    for Trigger::Http { host, methods, path, target, .. } in &example.triggers {
-        routes.insert(host.as_deref(), methods, path, target.as_str()).unwrap();
+    for Trigger::Http { host, methods, path, answer, .. } in &example.triggers {
+        let Answer::Workload { name, .. } = answer else { panic!("{answer:?}") };
+        routes.insert(host.as_deref(), methods, path, name.as_str()).unwrap();
     }
     for (method, path, target) in [(Method::GET, "/", "page"), (Method::DELETE, "/kv/visits/clicks", "reader")] {
         assert_eq!(routes.find("127.0.0.1:8080", &method, path).map(|found| *found.value), Ok(target));
@@ -171,8 +173,8 @@ fn an_artifact_alone_is_an_app_like_the_shortest_manifest() {
     assert_eq!(alone.workloads[0].source.file(), written.workloads[0].source.file());
     assert_eq!(alone.workloads[0].grants, written.workloads[0].grants);
     let route = |app: &App| match &app.triggers[0] {
-        Trigger::Http { host, methods, path, target, .. } => {
-            (host.clone(), methods.clone(), path.clone(), target.clone())
+        Trigger::Http { host, methods, path, answer, .. } => {
+            (host.clone(), methods.clone(), path.clone(), answer.clone())
         }
     };
     assert_eq!(route(&alone), route(&written));
@@ -604,21 +606,32 @@ fn parts_that_do_not_fit_together_are_refused() {
         ],
     );
     refused_workload(
+        "[[trigger]]\nhttp = { path = \"/a\" }\nfn = \"w\"\nreply = {}\n[[trigger]]\nevery = \"1s\"\nreply = {}\n\
+         [[trigger]]\nhttp = { path = \"/b\" }\nreply = { status = 101, headers = { \"content-length\" = \"1\", \"a b\" = \"\" } }",
+        &[
+            "7:9: `reply` in [[trigger]]: this trigger has a workload that answers; remove `fn` or this",
+            "10:9: `reply` in [[trigger]]: only requests are replied to; write `http = { path = \"/\" }`",
+            "13:20: `status` in [trigger.reply]: this is no status of a reply; write one from 200 to 599",
+            "13:56: `content-length` in [trigger.reply.headers]: this depends on how it is sent; remove it",
+            "13:69: `a b` in [trigger.reply.headers]: this is not the name of a header",
+        ],
+    );
+    refused_workload(
         "[store.s]\nprovider = \"workload:x\"",
-        &["4:1: [store.s]: there is no workload `x` that could be this store; `[workload.x]` would be one"],
+        &["4:1: `s` in [store]: there is no workload `x` that could be this store; `[workload.x]` would be one"],
     );
     refused_workload(
         "grants.kv = [\"s\"]\n[store.s]\nprovider = \"workload:v\"\n[store.t]\nprovider = \"workload:w\"\n\
          [workload.v]\nsource = \"./v.wasm\"\ngrants.kv = [\"t\"]",
         &[
-            "5:1: [store.s]: workload `v` is this store, and uses it itself by its store `t`; give it a store that leads elsewhere",
-            "7:1: [store.t]: workload `w` is this store, and uses it itself by its store `s`; give it a store that leads elsewhere",
+            "5:1: `s` in [store]: workload `v` is this store, and uses it itself by its store `t`; give it a store that leads elsewhere",
+            "7:1: `t` in [store]: workload `w` is this store, and uses it itself by its store `s`; give it a store that leads elsewhere",
         ],
     );
     refused_workload(
         "[store.s]\nprovider = \"workload:w\"\n[[trigger]]\nhttp = { path = \"/\" }\nfn = \"w\"",
         &[
-            "4:1: [store.s]: workload `w` is this store, and a trigger starts it too; name the same source in a workload of its own",
+            "4:1: `s` in [store]: workload `w` is this store, and a trigger starts it too; name the same source in a workload of its own",
         ],
     );
     refused_workload(

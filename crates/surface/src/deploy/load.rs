@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
 use samara_model::{
     AppId, Capability, Compile, Fault, Limits, RouteTable, Shape, WorkloadId,
-    manifest::{App, EventTrigger, Host, Trigger, guest_of},
+    manifest::{Answer, App, EventTrigger, Host, Trigger, guest_of},
 };
 use samara_runtime::{Definition, Quota, Runtime, Stores, Workload};
 
@@ -20,7 +20,7 @@ use super::{
     waiting::Waiting,
 };
 use crate::{
-    gateway::{Destination, Folder, Served, probe},
+    gateway::{Destination, Fixed, Folder, Served, probe},
     source::{self, Provenance, Sourced, Sources},
 };
 
@@ -88,9 +88,7 @@ impl Version {
         for (workload, Sourced { bytes, provenance }) in app.workloads.iter().zip(sourced) {
             let mut definition = define(&app, workload, bytes, &quota.limits, &opened.stores)
                 .with_context(|| format!("{}: workload `{}`", place(&app, workload.line), workload.name))?;
-            let serves =
-                |trigger: &Trigger| matches!(trigger, Trigger::Http { target, .. } if *target == workload.name);
-            let serves_http = app.triggers.iter().any(serves);
+            let serves_http = app.triggers.iter().any(|trigger| trigger.is_for(&workload.name));
             provenance
                 .allows(&definition.grants, serves_http)
                 .map_err(|why| anyhow!("{}: workload `{}`: {why}", place(&app, workload.line), workload.name))?;
@@ -129,15 +127,20 @@ impl Version {
         }
         let mut routes = Vec::new();
         for trigger in &app.triggers {
-            let Trigger::Http { host, methods, path, target, operation, line } = trigger;
-            let Some(destination) = by_name.get(target.as_str()) else { continue };
-            routes.push(VersionRoute {
-                host: host.clone(),
-                methods: methods.clone(),
-                path: path.clone(),
-                destination: Destination { operation: operation.as_deref().map(Into::into), ..destination.clone() },
-                origin: routes::origin(&app, *line),
-            });
+            let Trigger::Http { host, methods, path, answer, line } = trigger;
+            let destination = match answer {
+                Answer::Workload { name, operation } => {
+                    let Some(destination) = by_name.get(name.as_str()) else { continue };
+                    Destination { operation: operation.as_deref().map(Into::into), ..destination.clone() }
+                }
+                Answer::Reply(reply) => {
+                    let id = workload_id(&app, &format!("reply-{line}"));
+                    let tenant = runtime.tenant(&app.tenant);
+                    Destination::new(Arc::new(Fixed::new(id, reply.clone(), Limits::serve(), tenant)))
+                }
+            };
+            let (host, methods, path) = (host.clone(), methods.clone(), path.clone());
+            routes.push(VersionRoute { host, methods, path, destination, origin: routes::origin(&app, *line) });
         }
         let cast = Arc::new(Cast::new(&workloads, by_name.iter().map(|(name, destination)| (*name, destination)))?);
         drop(by_name);
@@ -286,8 +289,8 @@ fn define(
     stores: &Stores,
 ) -> anyhow::Result<Definition> {
     // A trigger that names a function wants one, whatever else the module could do.
-    let as_function = |trigger: &Trigger| matches!(trigger, Trigger::Http { target, operation: Some(_), .. } if *target == workload.name);
-    let routed = |trigger: &Trigger| matches!(trigger, Trigger::Http { target, .. } if *target == workload.name);
+    let as_function = |trigger: &Trigger| trigger.calls_function_of(&workload.name);
+    let routed = |trigger: &Trigger| trigger.is_for(&workload.name);
     let event = app.events.iter().find(|event| event.target == workload.name);
     let is_store = app.stores.iter().any(|store| guest_of(&store.provider) == Some(&workload.name));
     let shapes = match event {

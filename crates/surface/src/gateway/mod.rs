@@ -10,6 +10,7 @@ mod body;
 mod command;
 mod connection;
 mod files;
+mod fixed;
 mod function;
 mod indoors;
 pub(crate) mod listen;
@@ -38,6 +39,7 @@ use samara_model::{Limits, manifest::HttpSettings};
 use samara_telemetry::{HostMetrics, Observer};
 
 pub use files::Folder;
+pub use fixed::Fixed;
 pub use indoors::Indoors;
 pub use probe::probe;
 pub use served::Served;
