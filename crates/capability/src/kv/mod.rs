@@ -49,7 +49,7 @@ pub use watch::{Change, WATCH_QUEUE, WATCHERS, Watch};
 /// The longest time to live; a longer one is cut to it. No clock that a backend counts with ends earlier.
 pub const TTL_MAX: Duration = Duration::from_hours(100 * 365 * 24);
 
-/// Every provider. A new one is one file and one line here.
+/// Every provider. A new one is one file, its `mod`, and one line here.
 pub const PROVIDERS: &[&dyn Provider] = &[
     &memory::Memory,
     &redb::Redb,

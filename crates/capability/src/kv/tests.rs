@@ -1,43 +1,54 @@
 //! Every embedded provider against the suite, and the promises of the wrapper around all of them.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use samara_model::{Capability, Fault, KvGrant, KvOperation, Limits, Tenant};
+use tempfile::TempDir;
 
 use super::{
     BATCH_KEYS, Change, Granted, KeyValue, KvError, NoWorkloads, PROVIDERS, Page, Store, check_kv, copy, open,
 };
 use crate::{Denial, Recorder, Unrecorded};
 
-/// A store of a provider that nobody else uses. A new provider adds its line here and passes the whole suite.
-async fn scratch(scheme: &str) -> Arc<dyn KeyValue> {
-    // The folder and the file in it go when the store is open, which holds on to the file alone.
+/// The URL of an empty store in a folder.
+type Url = fn(&Path) -> String;
+
+/// Providers whose stores are in this process, and the URL of an empty one in a folder; those on servers are checked by
+/// `tests/it`. A new provider adds its line here and passes the whole suite.
+const EMBEDDED: &[(&str, Url)] =
+    &[("memory", |_| "memory:".to_owned()), ("redb", |folder| format!("redb:{}/store.redb", folder.display()))];
+
+/// Providers that other tests check: on servers, and the one that is whatever opens it.
+const ELSEWHERE: &[&str] = &["redis", "rediss", "nats", "workload"];
+
+/// A store of a provider that nobody else uses, and the folder it may be in.
+async fn scratch_in(scheme: &str) -> (Arc<dyn KeyValue>, TempDir) {
     let folder = tempfile::tempdir().unwrap();
-    let url = match scheme {
-        "memory" => "memory:".to_owned(),
-        "redb" => format!("redb:{}/store.redb", folder.path().display()),
-        other => panic!("say here how to open an empty store of `{other}:`"),
-    };
-    open(&url, &toml::Table::new(), &NoWorkloads).await.unwrap()
+    let (_, url) = EMBEDDED.iter().find(|(embedded, _)| *embedded == scheme).unwrap();
+    let store = open(&url(folder.path()), &toml::Table::new(), &NoWorkloads).await.unwrap();
+    (store, folder)
 }
 
-/// Providers whose stores are in this process; those on servers are checked by `tests/it`.
-const EMBEDDED: [&str; 2] = ["memory", "redb"];
+/// The same of one that is in memory.
+async fn scratch() -> Arc<dyn KeyValue> {
+    scratch_in("memory").await.0
+}
 
 /// Every provider bare, and every provider as a workload sees it beside another tenant's data.
-async fn subjects() -> Vec<(String, Arc<dyn KeyValue>)> {
+async fn subjects() -> Vec<(String, Arc<dyn KeyValue>, TempDir)> {
     let mut subjects = Vec::new();
-    for scheme in EMBEDDED {
-        subjects.push((format!("{scheme} bare"), scratch(scheme).await));
-        let shared = scratch(scheme).await;
+    for (scheme, _) in EMBEDDED {
+        let (bare, folder) = scratch_in(scheme).await;
+        subjects.push((format!("{scheme} bare"), bare, folder));
+        let (shared, folder) = scratch_in(scheme).await;
         let neighbour = granted(&shared, "neighbour", &Limits::serve()).await;
         for key in ["a", "key-3", "zz"] {
             neighbour.set(key, "not yours".into()).await.unwrap();
         }
         let ours: Arc<dyn KeyValue> = Arc::new(granted(&shared, "tenant", &Limits::serve()).await);
-        subjects.push((format!("{scheme} granted"), ours));
+        subjects.push((format!("{scheme} granted"), ours, folder));
     }
     subjects
 }
@@ -48,7 +59,7 @@ async fn granted(backend: &Arc<dyn KeyValue>, tenant: &str, limits: &Limits) -> 
 }
 
 async fn memory(limits: &Limits) -> Granted {
-    granted(&scratch("memory").await, "tenant", limits).await
+    granted(&scratch().await, "tenant", limits).await
 }
 
 fn bytes(text: &str) -> Bytes {
@@ -59,6 +70,12 @@ fn bytes(text: &str) -> Bytes {
 fn schemes_are_unique_words() {
     let schemes: BTreeSet<_> = PROVIDERS.iter().map(|provider| provider.scheme()).collect();
     assert_eq!(schemes.len(), PROVIDERS.len());
+    let checked: BTreeSet<_> = EMBEDDED.iter().map(|(scheme, _)| *scheme).chain(ELSEWHERE.iter().copied()).collect();
+    let unchecked: Vec<_> = schemes.difference(&checked).collect();
+    assert!(
+        unchecked.is_empty(),
+        "no suite is run for {unchecked:?}; add a line to `EMBEDDED`, or to `remote.rs` and `ELSEWHERE`"
+    );
     assert!(schemes.iter().all(|scheme| !scheme.is_empty() && scheme.bytes().all(|b| b.is_ascii_lowercase())));
 }
 
@@ -77,7 +94,7 @@ async fn what_cannot_be_opened_says_what_can() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_suite() {
-    for (name, store) in subjects().await {
+    for (name, store, _folder) in subjects().await {
         tracing::debug!(name, "is checked");
         check_kv(store).await;
     }
@@ -98,7 +115,7 @@ async fn list(store: &dyn KeyValue, prefix: &str, page: usize) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_account_of_a_hammered_store_is_exact() {
-    let store = Store::new("carts", &Tenant::default(), scratch("memory").await).await.unwrap();
+    let store = Store::new("carts", &Tenant::default(), scratch().await).await.unwrap();
     let limits = Limits { kv_total_bytes: 2000, ..Limits::serve() };
     let lent = store.grant(KvGrant::default(), &limits, Arc::new(Unrecorded));
     let mut tasks = tokio::task::JoinSet::new();
@@ -126,7 +143,7 @@ async fn the_account_of_a_hammered_store_is_exact() {
 
 #[tokio::test]
 async fn tenants_of_one_backend_never_meet() {
-    let backend = scratch("memory").await;
+    let backend = scratch().await;
     let (a, ab) = (granted(&backend, "a", &Limits::serve()).await, granted(&backend, "a.b", &Limits::serve()).await);
     for (lent, value) in [(&a, "a's"), (&ab, "ab's")] {
         lent.set("key", bytes(value)).await.unwrap();
@@ -141,7 +158,7 @@ async fn tenants_of_one_backend_never_meet() {
 
 #[tokio::test]
 async fn a_watcher_is_told_of_its_own_tenants_keys_by_their_own_names() {
-    let backend = scratch("memory").await;
+    let backend = scratch().await;
     let (a, b) = (granted(&backend, "a", &Limits::serve()).await, granted(&backend, "b", &Limits::serve()).await);
     let mut watch = a.watch("").await.unwrap();
     b.set("theirs", bytes("1")).await.unwrap();
@@ -153,7 +170,7 @@ async fn a_watcher_is_told_of_its_own_tenants_keys_by_their_own_names() {
 
 #[tokio::test(start_paused = true)]
 async fn room_comes_back_when_times_are_over_or_others_remove_keys() {
-    let backend = scratch("memory").await;
+    let backend = scratch().await;
     let lent = granted(&backend, "t", &Limits { kv_total_bytes: 20, ..Limits::serve() }).await;
     let hour = Duration::from_hours(1);
     lent.set_expiring("k", bytes("ten bytes!"), Some(hour)).await.unwrap();
@@ -201,7 +218,7 @@ impl Recorder for Seen {
 async fn each_operation_needs_its_own_word_in_the_grant_and_a_denial_names_it() {
     for allowed in KvOperation::ALL {
         let seen = Arc::new(Seen::default());
-        let store = Store::new("carts", &Tenant::default(), scratch("memory").await).await.unwrap();
+        let store = Store::new("carts", &Tenant::default(), scratch().await).await.unwrap();
         let lent = store.grant(KvGrant { operations: vec![*allowed] }, &Limits::serve(), seen.clone());
         let (keys, entries) = (["k".to_owned()], vec![("k".to_owned(), bytes("1"))]);
         let first = |mut outcomes: Vec<Result<Option<u64>, KvError>>| outcomes.remove(0).err();
@@ -225,7 +242,7 @@ async fn each_operation_needs_its_own_word_in_the_grant_and_a_denial_names_it() 
         assert_eq!(seen.denied.lock().len(), refused);
         assert_eq!(seen.used.lock().len(), attempts.len() - refused);
     }
-    let store = Store::new("carts", &Tenant::default(), scratch("memory").await).await.unwrap();
+    let store = Store::new("carts", &Tenant::default(), scratch().await).await.unwrap();
     let lent = store.grant(KvGrant { operations: vec![KvOperation::Get] }, &Limits::serve(), Arc::new(Unrecorded));
     assert_eq!(
         lent.set("k", bytes("v")).await.unwrap_err().to_string(),
@@ -265,7 +282,7 @@ async fn keys_values_and_the_total_have_limits() {
 
 #[tokio::test]
 async fn what_others_wrote_is_read_within_the_readers_own_limits() {
-    let backend = scratch("memory").await;
+    let backend = scratch().await;
     let writer = granted(&backend, "t", &Limits::serve()).await;
     let reader = granted(&backend, "t", &Limits { kv_value_bytes: 3, ..Limits::serve() }).await;
     writer.set("k", bytes("long")).await.unwrap();
@@ -330,7 +347,8 @@ fn a_guests_own_words_are_cut_before_they_reach_a_log() {
 
 #[tokio::test]
 async fn a_copy_has_everything_under_the_prefix_with_its_time_and_nothing_else() {
-    let (from, to) = (scratch("memory").await, scratch("redb").await);
+    let (to, _folder) = scratch_in("redb").await;
+    let from = scratch().await;
     for number in 0..2500 {
         from.set(&format!("t:{number}"), bytes(&number.to_string())).await.unwrap();
     }

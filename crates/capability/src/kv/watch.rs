@@ -205,7 +205,7 @@ impl Hub {
     }
 
     /// Nobody knows what happened in between.
-    #[cfg(any(feature = "redis", feature = "nats"))]
+    #[cfg(any(test, feature = "redis", feature = "nats"))]
     pub(super) fn missed(&self) {
         for watcher in &*self.watchers.read() {
             watcher.lose();

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::ValueSource;
 
-/// Providers whose URL is a path, whether or not it begins with `./`.
+/// Providers whose URL is a path also if it begins with a name; of all others one is that begins with `/`, `./` or `../`.
 const FILE_SCHEMES: &[&str] = &["redb", "fs", "sqlite"];
 
 /// The workload of the same app that a provider names: `workload:my-kv`.
@@ -58,7 +58,8 @@ pub(super) fn each_path(provider: &mut String, settings: &mut toml::Table, visit
 /// `sqlite::memory:`.
 fn path_of(provider: &str) -> Option<(&str, &str)> {
     let (scheme, path) = provider.split_once(':')?;
-    let says_so = path.starts_with("./") || path.starts_with("../");
+    let absolute = path.starts_with('/') && !path.starts_with("//");
+    let says_so = absolute || path.starts_with("./") || path.starts_with("../");
     let is_path = FILE_SCHEMES.contains(&scheme) && !path.is_empty() && !path.starts_with(':');
     (says_so || is_path).then_some((scheme, path))
 }
@@ -74,6 +75,7 @@ mod tests {
             ("redb:carts.redb", "redb:/apps/shop/carts.redb"),
             ("fs:../data", "fs:/apps/shop/../data"),
             ("other:./x", "other:/apps/shop/./x"),
+            ("other:/x", "other:/x"),
             ("redb:/data/carts.redb", "redb:/data/carts.redb"),
             ("sqlite::memory:", "sqlite::memory:"),
             ("sqlite:", "sqlite:"),
@@ -98,6 +100,7 @@ mod tests {
         let here = std::env::current_dir().unwrap().join("carts.redb");
         assert_eq!(path_address("redb:./carts.redb"), Some(format!("redb:{}", here.display())));
         assert_eq!(path_address("redis://cache"), None);
+        assert_eq!(path_address("other:/data//x").as_deref(), Some("other:/data/x"));
     }
 
     #[test]
