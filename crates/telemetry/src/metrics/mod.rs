@@ -283,6 +283,7 @@ mod tests {
     fn every_declared_metric_is_exposed_with_help_and_type() {
         let metrics = Metrics::new();
         metrics.workload(&id("cart"));
+        metrics.host().tag_update_failures.count(&AppId::new("default", "shop").unwrap(), true);
         let text = metrics.encode();
         for name in names::ALL {
             assert!(text.contains(&format!("# HELP {} {}", name.family(), name.help)), "{name:?}\n{text}");
