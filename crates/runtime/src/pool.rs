@@ -211,7 +211,7 @@ pub struct Reserved {
 
 impl GateState {
     /// Whether a call this deep may have a footprint now. Those from outside leave what is kept, and each level half of what
-    /// the one above it leaves: the deepest, which wait for nobody, always end.
+    /// the one above it leaves: the deepest, which wait for nobody, end, as long as the share holds a footprint.
     fn has_room(&self, footprint: Footprint, level: Level) -> bool {
         let left = self.kept.zip(self.kept, |kept, _| kept.checked_shr(level).unwrap_or(0));
         footprint.fits(self.free.zip(left, u32::saturating_sub))
