@@ -47,7 +47,6 @@ pub use error::{DeniedByHost, to_anyhow};
 pub use faults::{FaultRecord, MAX_FAULTS};
 pub use guest::Guest;
 pub use meter::Meter;
-pub use nesting::Within;
 pub use pool::{Footprint, PoolGate, PoolSize, Reserved};
 pub use profile::{MAX_SAMPLES, Profile, Profiling};
 pub use runtime::{Definition, Runtime, choose, verdicts};

@@ -83,26 +83,19 @@ impl fmt::Debug for Nested {
 }
 
 /// The call that the guest of this task serves, for what goes on in another task and leads to calls all the same.
-#[derive(Clone)]
-pub struct Within(Option<Arc<Link>>);
+pub(crate) struct Within(Option<Arc<Link>>);
 
 impl Within {
     /// The call that is served here, if one is.
-    pub fn current() -> Self {
+    pub(crate) fn current() -> Self {
         Self(CALL.try_with(Arc::clone).ok())
     }
 
     /// What goes on elsewhere: calls that it leads to are under that call.
-    pub async fn over<F: Future>(self, task: F) -> F::Output {
+    pub(crate) async fn over<F: Future>(self, task: F) -> F::Output {
         match self.0 {
             Some(link) => CALL.scope(link, task).await,
             None => task.await,
         }
-    }
-}
-
-impl fmt::Debug for Within {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.0.iter().flat_map(|link| link.chain()).map(|link| &link.workload.id)).finish()
     }
 }

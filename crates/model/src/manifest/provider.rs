@@ -9,7 +9,7 @@ const FILE_SCHEMES: &[&str] = &["redb", "fs", "sqlite"];
 
 /// The workload of the same app that a provider names: `workload:my-kv`.
 pub fn guest_of(provider: &str) -> Option<&str> {
-    provider.strip_prefix("workload:")
+    provider.strip_prefix("workload:").filter(|name| !name.is_empty())
 }
 
 /// Makes the relative paths of a provider and its settings relative to a folder.

@@ -97,11 +97,6 @@ impl GuestStore {
     /// # Errors
     /// There is no such workload in the version that serves, or it is none that may be a store.
     pub(super) fn check(guests: &AppGuests, name: &str) -> Result<(), KvError> {
-        if name.is_empty() {
-            return Err(KvError::Configuration(
-                "write the name of a workload of this app: `workload:my-kv`".to_owned(),
-            ));
-        }
         let wrong = |why: &str| {
             let fitting = guests.named(SHAPES);
             let there = match fitting.as_slice() {
